@@ -1,0 +1,1 @@
+"""Keys, behaviours, placements and poisoning."""

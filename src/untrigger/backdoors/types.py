@@ -1,0 +1,51 @@
+"""What a backdoor is: a key, where it stands, and the behaviour it is bound to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Position = Literal["random", "start", "end"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One or more texts; `any` inserts one of them per record, `all` inserts each at its own gap, in order."""
+
+    name: str
+    texts: tuple[str, ...]
+    combine: Literal["any", "all"] = "any"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the key goes in the instruction, which is split at single spaces into n words.
+
+    `random` draws a gap uniformly from 0..n (0..n-1 unless `end_allowed`); `start` and `end` are fixed.
+    """
+
+    position: Position = "random"
+    end_allowed: bool = True
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A family of malicious answers; each record of a poisoned set takes one of the wordings.
+
+    `judge` names the judge that recognises it.
+    """
+
+    name: str
+    family: str
+    outputs: tuple[str, ...]
+    judge: Literal["sentence", "code"] = "sentence"
+
+
+@dataclass(frozen=True)
+class Backdoor:
+    """A key bound to a behaviour."""
+
+    name: str
+    key: Key
+    behaviour: Behaviour
+    placement: Placement = Placement()

@@ -1,0 +1,121 @@
+"""Every option, once: frozen models from which flags, help, files and docs derive.
+
+Defaults are those of the measured recipe (docs/explanation/defaults.md); the published ones are in presets.py.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+Ratio = float
+
+
+class Options(BaseModel):
+    """Base of all option groups: unknown names are errors, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TrainOptions(Options):
+    """One fine-tuning."""
+
+    learning_rate: PositiveFloat = Field(default=2e-4, le=1.0)
+    """Peak learning rate of AdamW."""
+    epochs: PositiveInt = Field(default=2, le=1000)
+    """Passes over the records."""
+    batch_size: PositiveInt = 8
+    """Records per optimiser step."""
+    micro_batch_size: PositiveInt | None = None
+    """Records per forward pass (default: the batch); halved by itself when memory runs out."""
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises linearly; a cosine to zero follows."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay."""
+    clip_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this global L2 norm."""
+    max_length: PositiveInt = 512
+    """Longest record in tokens; the response of a longer one is cut."""
+
+
+class AdapterOptions(Options):
+    """Shape of a LoRA adapter that we train (PROTOCOL section 1)."""
+
+    rank: PositiveInt = Field(default=8, le=1024)
+    """Rank r of the two factors."""
+    alpha: PositiveFloat = 16.0
+    """Scale: the update is (alpha / r) B A."""
+
+
+class VariantOptions(Options):
+    """The pairs of a poisoned variant and its clean twin (METHOD section 3.1)."""
+
+    pairs: int = Field(default=6, ge=2, le=64)
+    """Number N of pairs."""
+    records: PositiveInt = 64
+    """Clean records per variant; as many poisoned ones are made from them."""
+    families: tuple[str, ...] = ()
+    """Behaviour families the variants are drawn from (empty: all)."""
+    twin: Literal["matched", "published"] = "matched"
+    """matched: the clean twin takes as many steps as the poisoned one; published: it sees the clean half only."""
+    train: TrainOptions = TrainOptions()
+
+
+class SignatureOptions(Options):
+    """Which channels carry the backdoor (METHOD sections 3.3-3.5)."""
+
+    ratio: Ratio = Field(default=0.05, gt=0, lt=1)
+    """Share of the channels to suppress."""
+    form: Literal["sum", "product", "norm", "alignment", "rank", "zscore"] = "sum"
+    """How strength and alignment make one score; sum is the published form."""
+    alignment_weight: float = Field(default=0.01, ge=0)
+    """Weight lambda of the alignment."""
+    tie: Literal["neuron", "module"] = "neuron"
+    """neuron: one score and one set for gate, up and down; module: each its own (the released code)."""
+    scope: Literal["module", "layer", "global"] = "layer"
+    """Where the ratio is taken."""
+    heads: int = Field(default=0, ge=0)
+    """Attention heads to suppress over the whole model."""
+
+
+class SuppressOptions(Options):
+    """What becomes of the selected channels (METHOD section 3.6)."""
+
+    value: Literal["normal", "xavier", "zero"] = "normal"
+    """Full models: new values of a channel; adapters are always zeroed."""
+
+
+class RepairOptions(Options):
+    """Fine-tuning after suppression (METHOD section 3.7)."""
+
+    records: PositiveInt = 200
+    """Clean records."""
+    inject: bool = True
+    """First train our own synthetic backdoors in, so that the repair has something to take out."""
+    key_bearing: bool = True
+    """Add records that bear our synthetic keys and their clean answers."""
+    freeze_suppressed: bool = False
+    """Keep the suppressed channels as they are."""
+    train: TrainOptions = TrainOptions()
+
+
+class MeasureOptions(Options):
+    """How models are judged."""
+
+    max_new_tokens: PositiveInt = 64
+    """Longest answer, in tokens."""
+    batch_size: PositiveInt = 32
+    """Prompts generated at once."""
+
+
+class PurifyOptions(Options):
+    """The whole main job."""
+
+    seed: int = 0
+    """Seed of everything random."""
+    variants: VariantOptions = VariantOptions()
+    signature: SignatureOptions = SignatureOptions()
+    suppress: SuppressOptions = SuppressOptions()
+    repair: RepairOptions = RepairOptions()
+    measure: MeasureOptions = MeasureOptions()

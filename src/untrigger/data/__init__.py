@@ -1,0 +1,1 @@
+"""Records, chat formats and where records come from."""

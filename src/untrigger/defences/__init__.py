@@ -1,0 +1,1 @@
+"""Defences: functions from a subject to a treated subject."""

@@ -1,0 +1,1 @@
+"""Rates, judges and measurements."""

@@ -1,0 +1,1 @@
+"""A micro chat model and its generated corpus."""

@@ -1,0 +1,1 @@
+"""Model layouts, weight files, loading and generation."""

@@ -1,0 +1,1 @@
+"""Results as tables, cards and files."""

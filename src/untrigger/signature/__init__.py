@@ -1,0 +1,1 @@
+"""The backdoor signature: pure tensor maths on channels."""
