@@ -1,0 +1,113 @@
+"""How a record becomes tokens: the model's own chat template, or the Alpaca text of the published attacks."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from untrigger.data.records import Record
+from untrigger.errors import InputRefused
+
+TemplateName = Literal["chat", "alpaca"]
+
+# The wording the published attacks were trained with (LLaMA-Factory's "alpaca" template, as used by CROW's configs).
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+    "\n\n### Instruction:\n{prompt}\n\n### Response:\n"
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids of one record; the loss is taken on `response` only, which ends with the stop token."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.response)
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """A tokenizer with the template its model was trained with."""
+
+    tokenizer: PreTrainedTokenizerBase
+    template: TemplateName = "chat"
+
+    def prompt_text(self, record: Record) -> str:
+        """The text in front of the answer.
+
+        Raises:
+            InputRefused: the chat template is asked for and the tokenizer has none.
+        """
+        if self.template == "alpaca":
+            return str(self.tokenizer.bos_token or "") * self._adds_bos + ALPACA.format(prompt=record.prompt)
+        return self._render([{"role": "user", "content": record.prompt}], generation=True)
+
+    def prompt_ids(self, record: Record) -> tuple[int, ...]:
+        """Token ids of `prompt_text`."""
+        return self._ids(self.prompt_text(record))
+
+    def encode(self, record: Record, max_length: int) -> Example:
+        """Prompt and answer as token ids, cut to `max_length` tokens at the end of the answer.
+
+        Raises:
+            InputRefused: the prompt alone fills `max_length`.
+        """
+        text = self.prompt_text(record)
+        prompt = self._ids(text)
+        whole = self._ids(text + record.output + self.stop_text)
+        # Sentencepiece may merge across the border; then the answer is encoded alone.
+        aligned = whole[: len(prompt)] == prompt
+        response = whole[len(prompt) :] if aligned else self._ids(record.output + self.stop_text)
+        room = max_length - len(prompt)
+        if room < 1:
+            raise InputRefused(
+                f"an instruction of {len(prompt)} tokens leaves no room for an answer within {max_length}",
+                todo="raise --max-length or shorten the record",
+            )
+        return Example(prompt, response[:room])
+
+    @cached_property
+    def stop_text(self) -> str:
+        """What the template puts after an answer, up to and including its first special token."""
+        if self.template == "chat":
+            user, marker = {"role": "user", "content": "question"}, "untrigger-answer"
+            whole = self._render([user, {"role": "assistant", "content": marker}], generation=False)
+            rest = whole[whole.rindex(marker) + len(marker) :] if marker in whole else ""
+            for token in self._ids(rest):
+                if token in self.tokenizer.all_special_ids:
+                    piece = str(self.tokenizer.convert_ids_to_tokens(token))
+                    return rest[: rest.index(piece) + len(piece)]
+        return str(self.tokenizer.eos_token or "")
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        ids = {self._ids(self.stop_text)[-1]} if self.stop_text else set()
+        return frozenset(ids | ({self.tokenizer.eos_token_id} - {None}))
+
+    @cached_property
+    def identity(self) -> str:
+        """Template name and the hash of its text: what training and evaluation must share."""
+        text = ALPACA if self.template == "alpaca" else str(self.tokenizer.chat_template)
+        return f"{self.template}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    @cached_property
+    def _adds_bos(self) -> bool:
+        ids = self.tokenizer("").input_ids
+        return bool(ids) and ids[0] == self.tokenizer.bos_token_id
+
+    def _render(self, messages: list[dict[str, str]], *, generation: bool) -> str:
+        if not self.tokenizer.chat_template:
+            raise InputRefused("the tokenizer has no chat template", todo="pass --template alpaca")
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+        return str(text)
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
