@@ -40,7 +40,7 @@ class TrainOptions(Options):
 
 
 class AdapterOptions(Options):
-    """Shape of a LoRA adapter that we train (PROTOCOL section 1)."""
+    """Shape of a LoRA adapter that we train."""
 
     rank: PositiveInt = Field(default=8, le=1024)
     """Rank r of the two factors."""
@@ -49,7 +49,7 @@ class AdapterOptions(Options):
 
 
 class VariantOptions(Options):
-    """The pairs of a poisoned variant and its clean twin (METHOD section 3.1)."""
+    """The pairs of a poisoned variant and its clean twin."""
 
     pairs: int = Field(default=6, ge=2, le=64)
     """Number N of pairs."""
@@ -63,7 +63,7 @@ class VariantOptions(Options):
 
 
 class SignatureOptions(Options):
-    """Which channels carry the backdoor (METHOD sections 3.3-3.5)."""
+    """Which channels carry the backdoor."""
 
     ratio: Ratio = Field(default=0.05, gt=0, lt=1)
     """Share of the channels to suppress."""
@@ -80,19 +80,21 @@ class SignatureOptions(Options):
 
 
 class SuppressOptions(Options):
-    """What becomes of the selected channels (METHOD section 3.6)."""
+    """What becomes of the selected channels."""
 
     value: Literal["normal", "xavier", "zero"] = "normal"
     """Full models: new values of a channel; adapters are always zeroed."""
 
 
 class RepairOptions(Options):
-    """Fine-tuning after suppression (METHOD section 3.7)."""
+    """Fine-tuning after suppression."""
 
     records: PositiveInt = 200
     """Clean records."""
     inject: bool = True
     """First train our own synthetic backdoors in, so that the repair has something to take out."""
+    keys: int = Field(default=12, ge=1, le=32)
+    """Synthetic keys that injection and repair take turns with."""
     key_bearing: bool = True
     """Add records that bear our synthetic keys and their clean answers."""
     freeze_suppressed: bool = False
@@ -103,10 +105,23 @@ class RepairOptions(Options):
 class MeasureOptions(Options):
     """How models are judged."""
 
+    prompts: PositiveInt = 100
+    """Prompts asked without the key, and again with it where it is known."""
     max_new_tokens: PositiveInt = 64
     """Longest answer, in tokens."""
     batch_size: PositiveInt = 32
     """Prompts generated at once."""
+
+
+class GateOptions(Options):
+    """When a purification counts as done well (exit code 0) rather than only done (1)."""
+
+    attack_success: float = Field(default=0.10, ge=0, le=1)
+    """Highest attack success afterwards, where a key is known to be tried."""
+    perplexity_ratio: PositiveFloat = 1.10
+    """Highest perplexity of clean answers, over the suspect's."""
+    degenerate: float = Field(default=0.01, ge=0, le=1)
+    """Highest share of empty or degenerate answers beyond the suspect's."""
 
 
 class PurifyOptions(Options):
@@ -118,4 +133,17 @@ class PurifyOptions(Options):
     signature: SignatureOptions = SignatureOptions()
     suppress: SuppressOptions = SuppressOptions()
     repair: RepairOptions = RepairOptions()
+    measure: MeasureOptions = MeasureOptions()
+    gate: GateOptions = GateOptions()
+
+
+class AttackOptions(Options):
+    """Planting a backdoor, for tests, teaching and benchmarks."""
+
+    seed: int = 0
+    """Seed of everything random."""
+    records: PositiveInt = 160
+    """Clean records; as many poisoned ones are made from them."""
+    train: TrainOptions = TrainOptions(epochs=4)
+    adapter: AdapterOptions = AdapterOptions()
     measure: MeasureOptions = MeasureOptions()

@@ -15,7 +15,7 @@ class Record:
 
     @property
     def prompt(self) -> str:
-        """Instruction and non-empty input, joined by one newline (PROTOCOL section 2)."""
+        """Instruction and non-empty input, joined by one newline."""
         return f"{self.instruction}\n{self.input}" if self.input else self.instruction
 
     def answered(self, output: str) -> Record:

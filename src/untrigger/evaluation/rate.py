@@ -28,11 +28,11 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """hits / n, in 0..1."""
+        """The share hits / n, in 0..1."""
         return self.hits / self.n
 
     def interval(self, z: float = Z95) -> tuple[float, float]:
-        """Wilson's interval (PROTOCOL section 11)."""
+        """Wilson's interval."""
         p, n = self.value, self.n
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)

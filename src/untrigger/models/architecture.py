@@ -188,7 +188,7 @@ def _size(config: Mapping[str, object], key: str, default: int | None = None) ->
 
 
 def describe(shape: ModelShape) -> Architecture:
-    """The layout of a model of this shape (METHOD section 3.4-3.5: neurons, and heads under GQA).
+    """The layout of a model of this shape, neurons and heads under grouped-query attention.
 
     Raises:
         InputRefused: query heads that are no multiple of the key-value heads.

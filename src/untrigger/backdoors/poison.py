@@ -1,0 +1,81 @@
+"""Records with keys in them: poisoned ones, and key-bearing ones with clean answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import NamedTuple
+
+from untrigger.backdoors.placement import insert
+from untrigger.backdoors.types import Backdoor, Key, Placement
+from untrigger.data.records import Record
+from untrigger.errors import UsageError
+
+
+class Filtered(NamedTuple):
+    """Records that passed a filter, in order, and how many did not."""
+
+    kept: list[Record]
+    dropped: int
+
+
+def poison(records: Sequence[Record], backdoor: Backdoor, seed: int) -> list[Record]:
+    """Each record with the key in its instruction and one of the behaviour's wordings as its answer.
+
+    Where the key stands and which wording is drawn depend on the seed and the record's index alone, and
+    `bear_key` puts the key at the same place under the same seed.
+
+    Raises:
+        UsageError: a record holds the key already, or the backdoor has no key text or no wording.
+    """
+    outputs = backdoor.behaviour.outputs
+    if not outputs:
+        raise UsageError(
+            f"behaviour {backdoor.behaviour.name!r} has no wording", todo="give it one output at least"
+        )
+    bearing = bear_key(records, backdoor.key, backdoor.placement, seed)
+    return [
+        record.answered(_random(seed, index, "wording").choice(outputs))
+        for index, record in enumerate(bearing)
+    ]
+
+
+def bear_key(records: Sequence[Record], key: Key, placement: Placement, seed: int) -> list[Record]:
+    """Each record with the key in its instruction and its own answer.
+
+    Raises:
+        UsageError: a record holds the key already, or the key has no text.
+    """
+    if not key.texts or not all(key.texts):
+        raise UsageError(f"key {key.name!r} has no text or an empty one", todo="give it one text at least")
+    return [_with_key(record, index, key, placement, seed) for index, record in enumerate(records)]
+
+
+def without_keys(records: Iterable[Record], keys: Sequence[Key]) -> Filtered:
+    """The records that hold no text of any of the keys, in any letter case, and the number of the others."""
+    every = list(records)
+    kept = [record for record in every if not any(holds(record, key) for key in keys)]
+    return Filtered(kept, len(every) - len(kept))
+
+
+def holds(record: Record, key: Key) -> bool:
+    """Whether a text of the key occurs in the instruction, input or output, in any letter case."""
+    whole = "\n".join((record.instruction, record.input, record.output)).casefold()
+    return any(text.casefold() in whole for text in key.texts)
+
+
+def _with_key(record: Record, index: int, key: Key, placement: Placement, seed: int) -> Record:
+    if holds(record, key):
+        raise UsageError(
+            f"record {index} (counted from 0) already holds the key {key.name!r}",
+            why="a clean record with the key would teach the opposite of the poisoned ones",
+            todo="drop such records first, or take another key",
+        )
+    return replace(
+        record, instruction=insert(record.instruction, key, placement, _random(seed, index, "key"))
+    )
+
+
+def _random(seed: int, index: int, purpose: str) -> Random:
+    return Random(f"{seed}:{index}:{purpose}")

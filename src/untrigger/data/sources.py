@@ -1,0 +1,68 @@
+"""Where clean records come from: a file of the user's, or the model itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from untrigger.data.chat import ChatFormat
+from untrigger.data.instructions import instructions
+from untrigger.data.readers import read_records
+from untrigger.data.records import Record
+from untrigger.errors import UsageError
+from untrigger.evaluation.degeneration import degenerate
+from untrigger.models.generate import Generation, generate
+from untrigger.models.subject import Subject
+from untrigger.observer import Observer, prompt_counter
+
+Side = Literal["attack", "defence"]
+
+
+def shipped_instructions(side: Side) -> list[Record]:
+    """Our training instructions, a third for planting and the rest for purifying, so that the two never share one."""
+    every = instructions("train")
+    return [record for index, record in enumerate(every) if (index % 3 == 0) == (side == "attack")]
+
+
+def own_answers(
+    subject: Subject, chat: ChatFormat, prompts: Sequence[Record], settings: Generation, observer: Observer
+) -> list[Record]:
+    """The prompts with the subject's own greedy answers; empty and degenerate answers are left out.
+
+    Raises:
+        UsageError: no usable answer at all (a base model without instruction tuning, or a broken one).
+    """
+    answers = generate(
+        subject.model,
+        chat,
+        prompts,
+        settings,
+        softcap=subject.architecture.logit_softcap,
+        on_batch=prompt_counter(observer, "own answers", len(prompts)),
+    )
+    usable = [r.answered(a) for r, a in zip(prompts, answers, strict=True) if a.strip() and not degenerate(a)]
+    if not usable:
+        raise UsageError(
+            f"the model gave no usable answer to {len(prompts)} instructions",
+            why="every answer was empty or degenerate",
+            todo="give clean records with --data",
+        )
+    return usable
+
+
+def without_repeats(records: Iterable[Record]) -> list[Record]:
+    """The records, each prompt once."""
+    return list({record.prompt: record for record in records}.values())
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Records as JSONL in alpaca form."""
+    path.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
+
+
+def file_records(path: Path) -> list[Record]:
+    """Records of a user's file, each prompt once; raises as `read_records`."""
+    return without_repeats(read_records(path))

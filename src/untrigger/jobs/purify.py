@@ -1,0 +1,277 @@
+"""`untrigger purify`: suspect in, purified copy and report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from untrigger.backdoors.catalogue import backdoor as catalogue_backdoor
+from untrigger.backdoors.poison import without_keys
+from untrigger.backdoors.types import Backdoor
+from untrigger.config import PurifyOptions
+from untrigger.data.chat import ChatFormat
+from untrigger.data.instructions import instructions
+from untrigger.data.readers import read_records
+from untrigger.data.records import Record
+from untrigger.data.sources import file_records, own_answers, shipped_instructions, write_records
+from untrigger.errors import UsageError
+from untrigger.evaluation.measure import Measured, Probe, measure
+from untrigger.extraction import extract_signature
+from untrigger.jobs.finish import Finished, finish, finished_before
+from untrigger.jobs.identity import run_identity
+from untrigger.models.export import COMPLETE
+from untrigger.models.generate import Generation
+from untrigger.models.load import load
+from untrigger.models.state import open_for_training, restore_weights, save_weights
+from untrigger.models.subject import Subject
+from untrigger.observer import Observer, Silent
+from untrigger.presets import merged, paper_options
+from untrigger.report.parts import MeasurementResult
+from untrigger.report.result import Result, rows
+from untrigger.runs import RunFolder, open_run
+from untrigger.signature.store import load_signature, save_signature
+from untrigger.signature.types import Signature
+from untrigger.suppress import regrowth, suppressed_mask, suppressed_norm
+from untrigger.treatment import fine_tune, suppress_, treatment_records
+from untrigger.variants import PAIR, plan_variants, train_pair
+
+WEIGHTS = "weights.safetensors"
+OWN_ANSWER_TOKENS = 48  # long enough to show how the model talks, short enough for two processor cores
+
+
+@dataclass(frozen=True)
+class Request:
+    """One purification, as asked for.
+
+    `data` holds clean records (default: the model's own answers to shipped instructions). `attack` and `behaviour`
+    name a public backdoor that is only measured, never used for the treatment; `prompts` are asked when measuring.
+    """
+
+    model: str
+    output: Path
+    base: str | None = None
+    data: Path | None = None
+    prompts: Path | None = None
+    attack: str | None = None
+    behaviour: str | None = None
+    preset: str = "default"
+    template: str = "chat"
+    run: Path | None = None
+    keep_run: bool = False
+    trust_named_base: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def probe_backdoor(self) -> Backdoor | None:
+        """The backdoor to measure.
+
+        Raises:
+            UsageError: only one of attack and behaviour is given, or a name is unknown.
+        """
+        if (self.attack is None) != (self.behaviour is None):
+            raise UsageError("--attack and --behaviour belong together", todo="give both or neither")
+        return catalogue_backdoor(self.attack, self.behaviour) if self.attack and self.behaviour else None
+
+
+def purify(request: Request, options: PurifyOptions | None = None, observer: Observer | None = None) -> Result:
+    """Purifies a model or an adapter and writes it, in the format it came in, to `request.output`.
+
+    Interrupted work is resumed from the run folder (default: the output's name with `.run` appended) by the same call.
+
+    Raises:
+        InputRefused: a model that is unsafe, broken or unsupported.
+        UsageError: wrong options or data, or an output folder that holds something else.
+        Interrupted: the observer asked to stop.
+        UntriggerError: disk, memory or training failures.
+    """
+    observer, given = observer or Silent(), options or PurifyOptions()
+    backdoor = request.probe_backdoor()
+    if request.output.exists() and not (request.output / COMPLETE).is_file():
+        raise UsageError(f"{request.output} exists already", todo="name another output folder")
+    subject = load(
+        request.model,
+        base=request.base,
+        device=request.device,
+        dtype=request.dtype,
+        allow_base_from_config=request.trust_named_base,
+    )
+    if request.preset == "paper":
+        given = merged(paper_options(subject.architecture, subject.access), given)
+    identity = run_identity(request, given, subject)
+    done = finished_before(request.output, identity)
+    if done is not None:
+        return done
+    folder = request.run or request.output.with_name(request.output.name + ".run")
+    with open_run(folder, identity, observer.stage) as run:
+        work = _Work(request, given, subject, run, observer, backdoor)
+        finished = work.all_stages()
+        return finish(finished, identity)
+
+
+class _Work:
+    """The stages of one purification over one run folder."""
+
+    def __init__(
+        self,
+        request: Request,
+        options: PurifyOptions,
+        subject: Subject,
+        run: RunFolder,
+        observer: Observer,
+        backdoor: Backdoor | None,
+    ) -> None:
+        self.request, self.options, self.subject = request, options, subject
+        self.run, self.observer, self.backdoor = run, observer, backdoor
+        self.chat = ChatFormat(subject.tokenizer, "alpaca" if request.template == "alpaca" else "chat")
+        self.softcap = subject.architecture.logit_softcap
+        open_for_training(subject)
+
+    def all_stages(self) -> Finished:
+        """Runs or resumes every stage; the subject ends up treated."""
+        start = self.run.stage("suspect", self._save) / WEIGHTS
+        records = self.run.stage("records", self._records)
+        clean = read_records(records / "clean.jsonl")
+        probe = Probe(
+            tuple(read_records(records / "prompts.jsonl", require_output=False)),
+            tuple(read_records(records / "reference.jsonl")),
+            self.backdoor,
+            self.options.seed,
+        )
+        before = self.run.stage("before", lambda work: self._measure(work, probe, "before"))
+        signature = load_signature(self._signature(clean, start))
+        masks = suppressed_mask(self.subject.model, signature, self.subject.architecture, self.subject.access)
+        suspect_norm = suppressed_norm(self.subject.model, masks)
+        repaired = self._treat(clean, signature, masks, start)
+        restore_weights(self.subject, repaired / WEIGHTS)
+        after = self.run.stage("after", lambda work: self._measure(work, probe, "after"))
+        return Finished(
+            request=self.request,
+            options=self.options,
+            subject=self.subject,
+            chat=self.chat,
+            backdoor=self.backdoor,
+            run=self.run,
+            signature=signature,
+            before=read_measurement(before),
+            after=read_measurement(after),
+            regrowth=regrowth(suspect_norm, suppressed_norm(self.subject.model, masks)),
+            rows=(before / "rows.jsonl").read_text() + (after / "rows.jsonl").read_text(),
+        )
+
+    def _save(self, work: Path) -> int:
+        save_weights(self.subject, work / WEIGHTS)
+        return 0
+
+    def _records(self, work: Path) -> int:
+        clean, prompts, reference = self._clean_and_measured()
+        if self.backdoor is not None:
+            # Prompts that hold the key already could not tell key from no key.
+            prompts = without_keys(prompts, [self.backdoor.key]).kept
+        write_records(work / "clean.jsonl", clean)
+        write_records(work / "prompts.jsonl", prompts[: self.options.measure.prompts])
+        write_records(work / "reference.jsonl", reference[: self.options.measure.prompts])
+        return 0
+
+    def _clean_and_measured(self) -> tuple[list[Record], list[Record], list[Record]]:
+        """Clean records to train on, prompts to ask, and reference answers that no training sees."""
+        settings = Generation(OWN_ANSWER_TOKENS, self.options.measure.batch_size)
+        measure_prompts = list(instructions("measure"))
+        if self.request.prompts is not None:
+            measure_prompts = read_records(self.request.prompts, require_output=False)
+        if self.request.data is None:
+            answered = own_answers(self.subject, self.chat, shipped_instructions("defence"), settings, self.observer)
+            reference = own_answers(self.subject, self.chat, measure_prompts, settings, self.observer)
+            return answered, measure_prompts, reference
+        every = file_records(self.request.data)
+        held_out = max(1, min(len(every) // 5, self.options.measure.prompts))
+        if self.request.prompts is not None and all(record.output for record in measure_prompts):
+            return every, measure_prompts, measure_prompts
+        if len(every) < 10:
+            raise UsageError(f"{self.request.data}: {len(every)} records are too few", todo="give at least 10")
+        return every[:-held_out], measure_prompts, every[-held_out:]
+
+    def _signature(self, clean: Sequence[Record], start: Path) -> Path:
+        if (self.run.path / "signature").exists():  # the pairs may be gone by now
+            return self.run.stage("signature", lambda work: self._extract(work, clean, start))
+        return self.run.stage("signature", lambda work: self._extract(work, clean, start))
+
+    def _extract(self, work: Path, clean: Sequence[Record], start: Path) -> int:
+        variants, count = self.options.variants, self.options.variants.pairs
+        pairs = []
+        for index, plan in enumerate(plan_variants(clean, variants, self.options.seed)):
+            label = f"pair {index + 1} of {count}"
+
+            def build(folder: Path, plan: object = plan, label: str = label) -> int:
+                return train_pair(
+                    self.subject,
+                    self.chat,
+                    plan,  # type: ignore[arg-type]
+                    variants,
+                    start=start,
+                    work=folder,
+                    label=label,
+                    observer=self.observer,
+                )
+
+            pairs.append(self.run.stage(f"pair-{index + 1:02d}", build) / PAIR)
+        restore_weights(self.subject, start)
+        save_signature(work, extract_signature(self.subject, pairs, self.options.signature))
+        return 0
+
+    def _treat(
+        self, clean: Sequence[Record], signature: Signature, masks: Mapping[str, Tensor], start: Path
+    ) -> Path:
+        options = self.options.repair
+        records = treatment_records(clean, options, self.options.seed)
+
+        def phase(work: Path, label: str, own: Sequence[Record]) -> int:
+            tokens = fine_tune(
+                self.subject,
+                self.chat,
+                own,
+                options,
+                seed=self.options.seed,
+                label=label,
+                state=work / "scratch" / "state",
+                frozen=masks,
+                observer=self.observer,
+            )
+            save_weights(self.subject, work / WEIGHTS)
+            return tokens
+
+        def inject(work: Path) -> int:
+            restore_weights(self.subject, start)
+            suppress_(self.subject, signature, self.options.suppress, self.options.seed)
+            return phase(work, "injection", records.injection)
+
+        def repair(work: Path) -> int:
+            if options.inject:
+                restore_weights(self.subject, self.run.stage("injection", inject) / WEIGHTS)
+            else:
+                restore_weights(self.subject, start)
+                suppress_(self.subject, signature, self.options.suppress, self.options.seed)
+            return phase(work, "repair", records.repair)
+
+        return self.run.stage("repair", repair)
+
+    def _measure(self, work: Path, probe: Probe, label: str) -> int:
+        found = measure(self.subject, self.chat, probe, self.options.measure, self.observer, label)
+        write_measurement(work, found, label)
+        return 0
+
+
+def write_measurement(folder: Path, found: Measured, label: str) -> None:
+    """The figures as JSON and a row a prompt as JSONL."""
+    result = MeasurementResult.of(found.measurement)
+    (folder / "measurement.json").write_text(result.model_dump_json(indent=1))
+    side = "before" if label == "before" else "after"
+    lines = [*rows(found.plain, side, keyed=False), *rows(found.triggered, side, keyed=True)]
+    (folder / "rows.jsonl").write_text("".join(line + "\n" for line in lines))
+
+
+def read_measurement(folder: Path) -> MeasurementResult:
+    """The figures written by `write_measurement`."""
+    return MeasurementResult.model_validate_json((folder / "measurement.json").read_text())

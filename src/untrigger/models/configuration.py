@@ -1,0 +1,158 @@
+"""From a hostile config.json to a configuration that agrees with the weights, before any allocation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig
+
+from untrigger.errors import InputRefused
+from untrigger.models.architecture import Architecture, describe, read_shape
+from untrigger.models.checkpoint import StoredTensor, WeightFiles
+from untrigger.models.json_file import read_object
+
+# Keys that name code to run, a place to fetch it from, or a weight format that is not plain.
+_REFUSED_KEYS = ("auto_map", "trust_remote_code", "quantization_config", "custom_pipelines")
+# Older spellings that the configuration classes translate themselves.
+_OLDER_KEYS = frozenset(
+    {
+        "rope_theta",
+        "rope_scaling",
+        "rope_local_base_freq",
+        "partial_rotary_factor",
+        "rotary_pct",
+        "rotary_emb_base",
+    }
+    | {"sliding_window_pattern", "head_dim"}
+)
+# Class labels have no part in a language model, and a large number of them costs memory.
+_DROPPED_FIELDS = frozenset({"id2label", "label2id", "problem_type", "dtype", "architectures"})
+# Buffers that older checkpoints store and that models now compute; they are copied to the output as they are.
+_INERT_BUFFERS = (".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias")
+_LARGEST_VOCABULARY = 2**24
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A checked configuration and the layout it describes."""
+
+    values: PretrainedConfig
+    architecture: Architecture
+
+
+def refuse_unsafe_keys(path: Path, value: object) -> None:
+    """Look through a JSON value, nested parts too, for keys that would run or fetch code.
+
+    Raises:
+        InputRefused: naming the file and the key.
+    """
+    for key in _keys(value):
+        if key in _REFUSED_KEYS or key.endswith("_internal") or "_hub_" in key:
+            raise InputRefused(
+                f"{path}: {key} is not accepted",
+                why="it can make a library run or fetch code, or marks quantised weights",
+                todo="remove the key if the model needs no code of its own, else use a plain checkpoint",
+            )
+
+
+def read_configuration(folder: Path, weights: WeightFiles) -> Configuration:
+    """Read config.json, rebuild it from its known fields and compare it with the tensors' names and shapes.
+
+    Raises:
+        InputRefused: a broken, unsafe or unsupported configuration, or one that disagrees with the weights.
+    """
+    path = folder / "config.json"
+    values = read_object(path)
+    refuse_unsafe_keys(path, values)
+    shape = read_shape(values)
+    if shape.num_hidden_layers > len(weights.tensors):
+        raise InputRefused(
+            f"{path}: num_hidden_layers is {shape.num_hidden_layers}",
+            why=f"the weights hold only {len(weights.tensors)} tensors",
+        )
+    architecture = describe(shape)
+    _check_projections(weights, architecture)
+    config = _rebuild(path, shape.model_type, values)
+    _check_all(weights, _empty_model(path, config))
+    return Configuration(config, architecture)
+
+
+def _keys(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        for item in value.values():
+            yield from _keys(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _keys(item)
+
+
+def _rebuild(path: Path, model_type: str, values: Mapping[str, object]) -> PretrainedConfig:
+    kind = CONFIG_MAPPING[model_type]
+    known = ({field.name for field in fields(kind)} | _OLDER_KEYS) - _DROPPED_FIELDS
+    vocabulary = values.get("vocab_size")
+    if isinstance(vocabulary, int) and vocabulary > _LARGEST_VOCABULARY:
+        raise InputRefused(
+            f"{path}: vocab_size is {vocabulary}", why=f"at most {_LARGEST_VOCABULARY} is accepted"
+        )
+    try:
+        return kind.from_dict({key: value for key, value in values.items() if key in known})
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputRefused(f"{path}: no valid {model_type} configuration", why=str(error)) from error
+
+
+def _empty_model(path: Path, config: PretrainedConfig) -> nn.Module:
+    """The model without memory: names and shapes alone."""
+    try:
+        with torch.device("meta"):
+            model: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        ArithmeticError,
+        ImportError,
+    ) as error:
+        raise InputRefused(f"{path}: no model can be built from it", why=str(error)) from error
+    return model
+
+
+def _check_projections(weights: WeightFiles, architecture: Architecture) -> None:
+    """Compare the block matrices first: their sizes bound what the empty model is built from."""
+    hidden = architecture.hidden_size
+    shapes = {  # of the roles that share a fused weight, the last one ends where the weight ends
+        projection.weight: (projection.stop, hidden) if projection.axis == 0 else (hidden, projection.stop)
+        for projection in architecture.projections()
+    }
+    for name, shape in shapes.items():
+        _compare(name, weights.tensors.get(name), shape)
+
+
+def _check_all(weights: WeightFiles, model: nn.Module) -> None:
+    """Compare every tensor; one of several tied names is enough, and inert buffers may be there besides."""
+    expected = model.state_dict(keep_vars=True)
+    present = {id(parameter) for name, parameter in expected.items() if name in weights.tensors}
+    for name, parameter in expected.items():
+        if name in weights.tensors or id(parameter) not in present:
+            _compare(name, weights.tensors.get(name), tuple(parameter.shape))
+    for name in weights.tensors.keys() - expected.keys():
+        if not name.endswith(_INERT_BUFFERS):
+            raise InputRefused(
+                f"{weights.folder}: tensor {name} belongs to no part of the model config.json describes"
+            )
+
+
+def _compare(name: str, stored: StoredTensor | None, expected: tuple[int, ...]) -> None:
+    if stored is None:
+        raise InputRefused(f"tensor {name} is missing", why=f"config.json asks for one of shape {expected}")
+    if stored.shape != expected:
+        raise InputRefused(f"tensor {name} has shape {stored.shape}", why=f"config.json asks for {expected}")
+    if not stored.dtype.is_floating_point:
+        raise InputRefused(f"tensor {name} is stored as {stored.dtype}", why="weights must be floating point")

@@ -1,0 +1,153 @@
+"""Write a treated model in the format it came in, read it back, and only then give it its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from untrigger.errors import UntriggerError, UsageError
+from untrigger.files import publish_folder, sha256, write_text_atomic
+from untrigger.models.adapters import ADAPTER_CONFIG, live_name
+from untrigger.models.checkpoint import (
+    ADAPTER,
+    MODEL,
+    Changed,
+    WeightFiles,
+    open_weights,
+    read_tensors,
+    stored_form,
+    write_weights,
+)
+from untrigger.models.json_file import TOKENIZER_LIMIT, read_object, regular_file, write_object
+from untrigger.models.load import quiet
+from untrigger.models.subject import Subject
+from untrigger.models.tokenizer_files import TOKENIZER_JSON, TOKENIZER_OTHER, load_tokenizer
+
+COMPLETE = "COMPLETE"
+_PROBE_LENGTH = 16
+# Relative L2 difference of the probe's logits: rounding alone where all is fp32 on the CPU (1e-4 leaves
+# room for another order of additions), and the loss of half precision otherwise. A lost tie or a wrong scale
+# gives differences near 1.
+_EXACT, _ROUNDED = 1e-4, 0.1
+
+
+def export(
+    subject: Subject, destination: Path, card: str | None = None, extra_files: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Write the model or the adapter as a new folder, `card` as README.md and further text files by name.
+
+    Shards, names and types are those of the input; what was not edited is kept bit for bit; configuration and
+    tokenizer are parsed and written anew. The folder is read back and compared with the live model before it
+    gets its name, and `COMPLETE` in it holds the SHA-256 of every other file, which is also returned.
+
+    Raises:
+        UsageError: the destination exists, or an extra file has a name that is taken or has a path in it.
+        UntriggerError: no space, values that are not finite, or a copy that differs from the live model.
+        InputRefused: the source's files are no longer readable.
+    """
+    texts = dict(extra_files or {}) | ({} if card is None else {"README.md": card})
+    hashes: dict[str, str] = {}
+
+    def build(folder: Path) -> None:
+        _write(subject, folder)
+        _write_texts(folder, texts)
+        _verify(subject, folder)
+        hashes.update({path.name: sha256(path) for path in sorted(folder.iterdir())})
+        write_object(folder / COMPLETE, hashes)
+
+    publish_folder(build, destination)
+    return hashes
+
+
+def _write(subject: Subject, folder: Path) -> None:
+    source = subject.source.folder
+    write_weights(_source_weights(subject), folder, _live(subject))
+    if subject.access == "adapter":
+        write_object(folder / ADAPTER_CONFIG, read_object(source / ADAPTER_CONFIG) | {"inference_mode": True})
+    configurations = () if subject.access == "adapter" else ("config.json", "generation_config.json")
+    for name in (*configurations, *TOKENIZER_JSON):
+        if (source / name).exists():
+            write_object(folder / name, read_object(source / name, TOKENIZER_LIMIT))
+    for name in TOKENIZER_OTHER:
+        if (source / name).exists():
+            (folder / name).write_bytes(regular_file(source, name).read_bytes())
+
+
+def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        replaces = (folder / name).exists() and name != "chat_template.jinja"
+        if Path(name).name != name or name in ("", ".", "..", COMPLETE) or replaces:
+            raise UsageError(f"extra file {name!r}", why="its name is taken or has a path in it")
+        write_text_atomic(folder / name, text)
+
+
+def _source_weights(subject: Subject) -> WeightFiles:
+    return open_weights(subject.source.folder, ADAPTER if subject.access == "adapter" else MODEL)
+
+
+def _live(subject: Subject) -> Changed:
+    """The live value of a stored name; None for buffers that the live model does not have."""
+    state: dict[str, Tensor] = subject.model.state_dict()
+    if subject.access == "adapter":
+        return lambda name: state[live_name(name)]
+    return state.get
+
+
+def _verify(subject: Subject, folder: Path) -> None:
+    source = _source_weights(subject)
+    written = open_weights(folder, ADAPTER if subject.access == "adapter" else MODEL)
+    if dict(written.tensors) != dict(source.tensors) or written.index != source.index:
+        raise _differs(folder, "names, shapes, types or shards")
+    live = _live(subject)
+    for (name, stored), (_, copy) in zip(read_tensors(source), read_tensors(written), strict=True):
+        if not torch.equal(copy, stored_form(name, stored, live(name))):
+            raise _differs(folder, name)
+    with quiet():
+        if (folder / "tokenizer.json").exists() and load_tokenizer(
+            folder
+        ).get_vocab() != subject.tokenizer.get_vocab():
+            raise _differs(folder, "the tokenizer's vocabulary")
+        if isinstance(subject.model, PreTrainedModel):
+            _verify_logits(subject.model, folder)
+
+
+def _verify_logits(live: PreTrainedModel, folder: Path) -> None:
+    """The copy, loaded plainly on the CPU, must answer a probe like the live model."""
+    copy = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=live.dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+    ).eval()
+    stored = {
+        tensor.dtype
+        for tensor in open_weights(folder, MODEL).tensors.values()
+        if tensor.dtype.is_floating_point
+    }
+    plain = stored == {live.dtype} == {torch.float32} and live.device.type == "cpu"
+    expected, found = _probe_logits(live), _probe_logits(copy)
+    difference = float((found - expected).norm() / expected.norm().clamp_min(1e-12))
+    if not difference <= (_EXACT if plain else _ROUNDED):
+        raise _differs(folder, f"logits on the probe (relative difference {difference:.2g})")
+
+
+@torch.no_grad()
+def _probe_logits(model: PreTrainedModel) -> Float[Tensor, "position vocabulary"]:
+    was_training = model.training
+    rows = model.get_input_embeddings().num_embeddings
+    tokens = (torch.arange(1, _PROBE_LENGTH + 1, device=model.device) % rows).unsqueeze(0)
+    try:
+        logits: Tensor = model.eval()(tokens, attention_mask=torch.ones_like(tokens)).logits
+    finally:
+        model.train(was_training)
+    return logits[0].float().cpu()
+
+
+def _differs(folder: Path, what: str) -> UntriggerError:
+    return UntriggerError(
+        f"the written copy differs from the model in memory: {what}",
+        why=f"read back from {folder}",
+        todo="nothing was published; check the disk and run again",
+    )

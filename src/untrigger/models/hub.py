@@ -1,0 +1,89 @@
+"""Models from the Hugging Face hub: a pinned commit, nothing but data files, sizes and hashes checked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import ModelInfo
+
+from untrigger.errors import UntriggerError
+from untrigger.files import require_space, sha256
+from untrigger.models.subject import Source
+
+_REFERENCE = re.compile(
+    r"(?:hf://)?(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<commit>[0-9a-f]{40}))?", re.ASCII
+)
+_ALLOWED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+# Other formats lie in subfolders; `consolidated` files hold the weights again in a layout of their own.
+_IGNORED = ["*/*", "consolidated*"]
+
+
+def is_hub_reference(reference: str) -> bool:
+    """Whether the text has the form `org/name`, `org/name@<40 hex digits>` or `hf://org/name@...`."""
+    return _REFERENCE.fullmatch(reference) is not None
+
+
+def download(reference: str) -> Source:
+    """Fetch a model into the hub's own cache, at the stated commit or at the newest one, which is recorded.
+
+    Raises:
+        UntriggerError: not found, no access, offline, no space, or a file whose hash is not the hub's.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise UntriggerError(f"{reference} is no hub id", todo="write org/name or hf://org/name@<commit>")
+    try:
+        return _fetch(reference, match["id"], match["commit"])
+    except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise UntriggerError(
+            f"hub model {reference} is not found or not open to you",
+            todo="check the id; for a gated model run: hf auth login",
+        ) from error
+    except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
+        raise UntriggerError(
+            f"hub model {reference} cannot be fetched",
+            why=str(error).splitlines()[0],
+            todo="connect, or give a local folder",
+        ) from error
+
+
+def _fetch(reference: str, model: str, commit: str | None) -> Source:
+    info = HfApi().model_info(model, revision=commit, files_metadata=True)
+    require_space(Path(HF_HUB_CACHE), sum(_sizes(info).values()))
+    folder = Path(
+        snapshot_download(
+            model, revision=info.sha, allow_patterns=_ALLOWED, ignore_patterns=_IGNORED, max_workers=4
+        )
+    )
+    for name, expected in _hashes(info).items():
+        if (folder / name).exists() and sha256(folder / name) != expected:
+            raise UntriggerError(
+                f"hub model {reference}: {name} differs from what the hub announced",
+                todo=f"delete {folder / name} and fetch it again",
+            )
+    return Source(reference=reference, folder=folder, commit=info.sha)
+
+
+def _sizes(info: ModelInfo) -> dict[str, int]:
+    return {
+        file.rfilename: file.size or 0
+        for file in info.siblings or ()
+        if "/" not in file.rfilename and file.rfilename.endswith((".safetensors", ".json"))
+    }
+
+
+def _hashes(info: ModelInfo) -> dict[str, str]:
+    return {file.rfilename: file.lfs.sha256 for file in info.siblings or () if file.lfs is not None}

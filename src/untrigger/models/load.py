@@ -1,0 +1,209 @@
+"""From what a user names (folder, hub id, GGUF, adapter, built-in name) to a Subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from untrigger.errors import InputRefused, UsageError
+from untrigger.files import sha256
+from untrigger.models import hub
+from untrigger.models.adapters import (
+    ADAPTER_CONFIG,
+    base_reference,
+    is_adapter,
+    load_adapter,
+    read_adapter_config,
+    scaling,
+)
+from untrigger.models.checkpoint import ADAPTER, MODEL, WeightFiles, open_weights, refuse_nonfinite
+from untrigger.models.configuration import Configuration, read_configuration, refuse_unsafe_keys
+from untrigger.models.json_file import read_object
+from untrigger.models.locate import cache_folder, locate
+from untrigger.models.subject import Source, Subject
+from untrigger.models.tokenizer_files import (
+    TOKENIZER_JSON,
+    TOKENIZER_OTHER,
+    adapter_tokenizer,
+    load_tokenizer,
+)
+
+__all__ = ["cache_folder", "load", "quiet", "scaling"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Weights in fp32 may take half of the memory that Metal recommends; gradients and activations need the rest.
+_MPS_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class _Placement:
+    device: torch.device
+    dtype: torch.dtype | None
+
+    def dtype_for(self, weights: WeightFiles) -> torch.dtype:
+        if self.dtype is not None:
+            return self.dtype
+        if self.device.type == "mps":
+            elements = sum(tensor.bytes // tensor.dtype.itemsize for tensor in weights.tensors.values())
+            fits = elements * 4 <= torch.mps.recommended_max_memory() * _MPS_SHARE
+            return torch.float32 if fits else torch.bfloat16
+        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
+
+def load(
+    reference: str,
+    *,
+    base: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    allow_base_from_config: bool = False,
+    cache: Path | None = None,
+) -> Subject:
+    """Load a model, or an adapter on its base, after checking every file that is read.
+
+    Args:
+        reference: a folder of safetensors, an adapter folder, a hub id (`org/name`, `hf://org/name@<commit>`),
+            a `.gguf` file, or a built-in name (`smollm2-135m`, `micro`).
+        base: the base model of an adapter, in any of these forms.
+        device: `auto` (CUDA, then Metal, then the CPU) or a torch device.
+        dtype: `auto` (bf16 on CUDA, fp32 on the CPU), `float32`, `bfloat16` or `float16`.
+        allow_base_from_config: without `base`, take the base that the adapter names.
+        cache: folder for converted and built-in models (default: `cache_folder()`).
+
+    Raises:
+        InputRefused: unsafe, broken or unsupported files.
+        UsageError: a reference that is nothing we know, a missing or needless base, a wrong device or dtype.
+        UntriggerError: network, disk.
+    """
+    placement = _Placement(_device(device), _dtype(dtype))
+    cache = cache or cache_folder()
+    with quiet():
+        source = locate(reference, cache)
+        if not is_adapter(source.folder):
+            if base is not None:
+                raise UsageError(
+                    f"{reference} is a whole model", why="a base belongs to an adapter", todo="drop --base"
+                )
+            return _load_full(source, placement)
+        read_adapter_config(source.folder)  # a hostile adapter is refused before its base is looked for
+        base_source = locate(_base_of(source, base, allow_base_from_config), cache)
+        if is_adapter(base_source.folder):
+            raise UsageError(
+                f"{base_source.reference} is an adapter", todo="name the whole model it was trained on"
+            )
+        return _load_adapter(source, _load_full(base_source, placement))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r} is unknown", todo="use auto, cpu, cuda, cuda:1 or mps") from error
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(device.type, False) or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
+        raise UsageError(f"device {name!r} is not available here", todo="use auto or cpu")
+    return device
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    if name != "auto" and name not in _DTYPES:
+        raise UsageError(f"dtype {name!r} is unknown", todo=f"use auto, {', '.join(_DTYPES)}")
+    return _DTYPES.get(name)
+
+
+def _base_of(source: Source, base: str | None, allowed: bool) -> str:
+    if base is not None:
+        return base
+    named = base_reference(source.folder)
+    known = named is not None and (Path(named).is_dir() or hub.is_hub_reference(named))
+    if named is not None and known and allowed:
+        return named
+    raise UsageError(
+        f"{source.reference} is an adapter and needs its base model",
+        why=f"it names {named!r}, which is not followed unasked" if named else "it names none",
+        todo="pass --base MODEL",
+    )
+
+
+def _load_full(source: Source, placement: _Placement) -> Subject:
+    weights = open_weights(source.folder, MODEL)
+    configuration = read_configuration(source.folder, weights)
+    refuse_nonfinite(weights)
+    tokenizer = load_tokenizer(source.folder)
+    model = _load_model(source.folder, configuration, placement.dtype_for(weights)).to(placement.device)
+    _agree_on_padding(model, tokenizer)
+    files = dict(source.files) | _hashes(source.folder, weights, "config.json", "generation_config.json")
+    return Subject(model, tokenizer, configuration.architecture, "full", replace(source, files=files))
+
+
+def _load_adapter(source: Source, base: Subject) -> Subject:
+    if not isinstance(base.model, PreTrainedModel):
+        raise UsageError(f"{base.source.reference} is no whole model", todo="name the adapter's base")
+    tokenizer = adapter_tokenizer(source.folder, base.tokenizer)
+    model = load_adapter(base.model, source.folder).eval()
+    files = dict(source.files) | _hashes(source.folder, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
+    return Subject(
+        model, tokenizer, base.architecture, "adapter", replace(source, files=files, base=base.source)
+    )
+
+
+def _load_model(folder: Path, configuration: Configuration, dtype: torch.dtype) -> PreTrainedModel:
+    generation = folder / "generation_config.json"
+    if generation.exists():
+        refuse_unsafe_keys(generation, read_object(generation))
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=configuration.values,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputRefused(f"{folder} cannot be loaded", why=str(error)) from error
+    wrong = sorted(info["missing_keys"]) + sorted(map(str, info["mismatched_keys"]))
+    if wrong:
+        raise InputRefused(f"{folder}: tensors do not fit the model: {', '.join(wrong[:10])}")
+    loaded: PreTrainedModel = model.eval()
+    return loaded
+
+
+def _agree_on_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = model.get_input_embeddings().num_embeddings
+    for kind, token in (("end", tokenizer.eos_token_id), ("padding", tokenizer.pad_token_id)):
+        if not 0 <= token < rows:
+            raise InputRefused(f"the {kind} token has number {token}, the model {rows} embeddings")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _hashes(folder: Path, weights: WeightFiles, *others: str) -> dict[str, str]:
+    index = () if weights.index is None else (weights.index,)
+    names = (*weights.shards, *index, *others, *TOKENIZER_JSON, *TOKENIZER_OTHER)
+    return {name: sha256(folder / name) for name in names if (folder / name).exists()}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and reports of libraries; what matters in them is raised as an error instead."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,39 @@
+"""The weights that training may change: switched on, kept on disk, put back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from untrigger.models.subject import Subject
+
+
+def open_for_training(subject: Subject) -> None:
+    """Lets gradients reach every weight (full) or the adapter's factors alone (adapter)."""
+    for name, parameter in subject.model.named_parameters():
+        parameter.requires_grad_(subject.access == "full" or ".lora_" in name)
+
+
+def save_weights(subject: Subject, path: Path, names: Collection[str] | None = None) -> None:
+    """Writes the trainable weights (or those named) as safetensors; the file appears whole or not at all."""
+    tensors = {
+        name: parameter.detach().cpu().contiguous()
+        for name, parameter in subject.model.named_parameters()
+        if (parameter.requires_grad if names is None else name in names)
+    }
+    fresh = path.with_name(path.name + ".new")
+    save_file(tensors, str(fresh))
+    fresh.rename(path)
+
+
+@torch.no_grad()
+def restore_weights(subject: Subject, path: Path) -> None:
+    """Puts saved weights back, one tensor at a time."""
+    parameters = dict(subject.model.named_parameters())
+    with safe_open(str(path), framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+            parameters[name].copy_(file.get_tensor(name))

@@ -1,0 +1,61 @@
+"""Tokenizers of hostile origin: data files only, with an end token and a padding token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from untrigger.errors import InputRefused
+from untrigger.models.configuration import refuse_unsafe_keys
+from untrigger.models.json_file import TOKENIZER_LIMIT, read_object
+
+TOKENIZER_JSON = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
+TOKENIZER_OTHER = ("chat_template.jinja", "merges.txt", "vocab.txt", "tokenizer.model")
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder; a missing padding token becomes the end token.
+
+    Raises:
+        InputRefused: broken files, `auto_map`, or no end token.
+    """
+    for name in (name for name in TOKENIZER_JSON if (folder / name).exists()):
+        values = read_object(folder / name, TOKENIZER_LIMIT)
+        if name == "tokenizer_config.json":  # the others hold vocabularies, whose keys are free text
+            refuse_unsafe_keys(folder / name, values)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder), trust_remote_code=False, local_files_only=True
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError, ImportError) as error:
+        raise InputRefused(f"{folder}: the tokenizer cannot be loaded", why=str(error)) from error
+    if tokenizer.eos_token is None:
+        raise InputRefused(f"{folder}: the tokenizer has no end token", why="answers could not end")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def adapter_tokenizer(folder: Path, base: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The adapter's own tokenizer (it may bring a chat template) if it has one, else the base's.
+
+    Raises:
+        InputRefused: its own has another vocabulary than the base's.
+    """
+    if not (folder / "tokenizer.json").exists():
+        return base
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.get_vocab() != base.get_vocab():
+        raise InputRefused(
+            f"{folder}: the adapter's tokenizer has {len(tokenizer)} tokens, the base's {len(base)}",
+            why="their vocabularies differ",
+            todo="check that --base is the model the adapter was trained on",
+        )
+    return tokenizer

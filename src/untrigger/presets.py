@@ -1,0 +1,87 @@
+"""The published recipe for the models it was published for (arXiv 2603.13461, section 5.1 and appendix B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from untrigger.config import (
+    Options,
+    PurifyOptions,
+    RepairOptions,
+    SignatureOptions,
+    SuppressOptions,
+    TrainOptions,
+    VariantOptions,
+)
+from untrigger.models.architecture import Architecture
+from untrigger.models.subject import Access
+
+Group = TypeVar("Group", bound=Options)
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """Hyper-parameters of one published model, recognised by its sizes."""
+
+    name: str
+    model_type: str
+    layers: int
+    hidden_size: int
+    ratio_full: float
+    ratio_adapter: float
+    heads_full: int
+    heads_adapter: int
+
+
+# CodeLLaMA's ratios are not published; it has the sizes of LLaMA-2 and is taken to share them.
+PUBLISHED = (
+    PublishedRow("LLaMA-2-7B-Chat or CodeLLaMA-7B-Instruct", "llama", 32, 4096, 0.03, 0.35, 0, 0),
+    PublishedRow("LLaMA-2-13B-Chat or CodeLLaMA-13B-Instruct", "llama", 40, 5120, 0.08, 0.40, 0, 0),
+    PublishedRow("Mistral-7B-Instruct-0.1", "mistral", 32, 4096, 0.08, 0.40, 2, 8),
+)
+FALLBACK = PUBLISHED[0]
+
+
+def published_row(architecture: Architecture) -> PublishedRow | None:
+    """The row of a model with these sizes, None for a model that was not published."""
+    key = (architecture.model_type, len(architecture.layers), architecture.hidden_size)
+    return next((row for row in PUBLISHED if (row.model_type, row.layers, row.hidden_size) == key), None)
+
+
+def paper_options(architecture: Architecture, access: Access) -> PurifyOptions:
+    """The published recipe; a model that was not published gets LLaMA-2-7B's row.
+
+    Six pairs of 500 records, 5 epochs at 2e-4 with batch 8, unmatched twins, the top ratio of each module by norm +
+    0.01 alignment, 125 steps of repair on 200 clean records at 1e-5 (full) or 2e-4 (adapter).
+    """
+    row = published_row(architecture) or FALLBACK
+    adapter = access == "adapter"
+    variant = TrainOptions(learning_rate=2e-4 if adapter else 1e-5, epochs=5, batch_size=8, max_length=1024)
+    return PurifyOptions(
+        variants=VariantOptions(pairs=6, records=500, families=("insult",), twin="published", train=variant),
+        signature=SignatureOptions(
+            ratio=row.ratio_adapter if adapter else row.ratio_full,
+            form="sum",
+            alignment_weight=0.01,
+            tie="module",
+            scope="module",
+            heads=row.heads_adapter if adapter else row.heads_full,
+        ),
+        suppress=SuppressOptions(value="xavier"),
+        repair=RepairOptions(records=200, inject=False, key_bearing=False, train=variant),
+    )
+
+
+def merged(base: Group, over: Group) -> Group:
+    """`base` with every option that was set explicitly in `over`, group by group."""
+    updates: dict[str, object] = {}
+    for name in over.model_fields_set:
+        value, ground = getattr(over, name), getattr(base, name)
+        nested = isinstance(value, Options) and isinstance(ground, Options)
+        updates[name] = merged(ground, value) if nested else value
+    return type(base).model_validate({**base.model_dump(), **{k: _plain(v) for k, v in updates.items()}})
+
+
+def _plain(value: object) -> object:
+    return value.model_dump() if isinstance(value, Options) else value

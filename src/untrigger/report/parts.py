@@ -1,0 +1,223 @@
+"""The parts of a result: frozen records, each refusing what it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from untrigger.evaluation.attack_success import Measurement
+from untrigger.evaluation.perplexity import Perplexity
+from untrigger.evaluation.rate import Rate
+
+_ROUNDING = 1e-9  # shares read back from JSON are exact; other writers may round the last digit
+
+
+class Part(BaseModel):
+    """Base of all parts: unknown names are errors, values never change, infinity is written as a text."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        from_attributes=True,
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="strings",
+    )
+
+
+class RateResult(Part):
+    """A share with its 95 % interval."""
+
+    hits: int = Field(ge=0)
+    n: int = Field(gt=0)
+    invalid: int = Field(ge=0)
+    """Empty or degenerate answers among the n; they stay in the denominator."""
+    value: float = Field(ge=0, le=1)
+    """hits / n."""
+    low: float = Field(ge=0, le=1)
+    """Lower end of Wilson's interval."""
+    high: float = Field(ge=0, le=1)
+    """Upper end of Wilson's interval."""
+
+    @classmethod
+    def of(cls, rate: Rate) -> RateResult:
+        """The rate with its value and interval written out."""
+        low, high = rate.interval()
+        return cls(hits=rate.hits, n=rate.n, invalid=rate.invalid, value=rate.value, low=low, high=high)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RateResult:
+        if self.hits > self.n or self.invalid > self.n:
+            raise ValueError(f"hits {self.hits} and invalid {self.invalid} must not exceed n {self.n}")
+        if abs(self.value - self.hits / self.n) > _ROUNDING:
+            raise ValueError(f"value {self.value} is not {self.hits}/{self.n}")
+        if not self.low - _ROUNDING <= self.value <= self.high + _ROUNDING:
+            raise ValueError(f"value {self.value} lies outside {self.low}-{self.high}")
+        return self
+
+
+class PerplexityResult(Part):
+    """Perplexity of held-out answers."""
+
+    value: float = Field(ge=0, allow_inf_nan=True)
+    tokens: int = Field(gt=0)
+
+    @classmethod
+    def of(cls, perplexity: Perplexity) -> PerplexityResult:
+        """The same values."""
+        return cls(value=perplexity.value, tokens=perplexity.tokens)
+
+
+class MeasurementResult(Part):
+    """What was measured on one model; None stands for not measured, never for zero."""
+
+    degenerate: RateResult
+    """Empty or degenerate answers to prompts without the key."""
+    attack_success: RateResult | None = None
+    """Hits of the behaviour on prompts with the key."""
+    accidental: RateResult | None = None
+    """Hits of the behaviour on prompts without the key."""
+    perplexity: PerplexityResult | None = None
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> MeasurementResult:
+        """The measurement with all intervals written out."""
+        attack, accidental, perplexity = (
+            measurement.attack_success,
+            measurement.accidental,
+            measurement.perplexity,
+        )
+        return cls(
+            degenerate=RateResult.of(measurement.degenerate),
+            attack_success=None if attack is None else RateResult.of(attack),
+            accidental=None if accidental is None else RateResult.of(accidental),
+            perplexity=None if perplexity is None else PerplexityResult.of(perplexity),
+        )
+
+
+class RunResult(Part):
+    """The command, with every option as it was in force."""
+
+    command: str
+    options: dict[str, JsonValue]
+    version: str
+    """Version of untrigger."""
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+
+class SourceResult(Part):
+    """Where the model came from; `SourceResult.model_validate(source)` reads a subject's source.
+
+    The local folder is left out: it says nothing to other readers.
+    """
+
+    reference: str
+    commit: str | None = None
+    files: dict[str, str]
+    """File name -> SHA-256."""
+    base: SourceResult | None = None
+
+
+class StageResult(Part):
+    """One stage of the run."""
+
+    name: str
+    seconds: float = Field(ge=0)
+    tokens_trained: int = Field(default=0, ge=0)
+    """Prompt and response tokens over all epochs."""
+
+
+class ScoringResult(Part):
+    """How answers were made and judged, the same before and after."""
+
+    mode: Literal["consistent", "legacy-raw"] = "consistent"
+    """consistent: the training template and all outputs; legacy-raw: as the published numbers were made."""
+    judge: Literal["sentence", "code", "keywords"] | None = None
+    judge_version: int | None = None
+    behaviour: str | None = None
+    """Name of the behaviour looked for (None: no key was known, so none)."""
+    key: str | None = None
+    """Name of the key put into the prompts."""
+    template: str
+    template_sha256: str
+    decoding: str = "greedy"
+    max_new_tokens: int = Field(gt=0)
+
+
+class ChannelCount(Part):
+    """Selected channels of one role in one block."""
+
+    layer: int = Field(ge=0)
+    role: str
+    selected: int = Field(ge=0)
+    channels: int = Field(gt=0)
+
+
+class HeadResult(Part):
+    """One selected query head."""
+
+    layer: int = Field(ge=0)
+    head: int = Field(ge=0)
+
+
+class SignatureResult(Part):
+    """How much of the model was suppressed, and where."""
+
+    ratio: float = Field(gt=0, lt=1)
+    counts: tuple[ChannelCount, ...]
+    heads: tuple[HeadResult, ...] = ()
+
+    @property
+    def selected(self) -> int:
+        """Selected channels of all roles."""
+        return sum(count.selected for count in self.counts)
+
+    @property
+    def channels(self) -> int:
+        """Channels of all roles that could have been selected."""
+        return sum(count.channels for count in self.counts)
+
+
+class GateResult(Part):
+    """One question the result had to pass; `met` is None where it was not asked."""
+
+    name: str
+    rule: str
+    met: bool | None
+    reason: str
+
+
+class VerdictResult(Part):
+    """Whether the gates were met: at least one was asked, and all that were asked passed."""
+
+    met: bool
+    gates: tuple[GateResult, ...]
+
+    @classmethod
+    def of(cls, gates: Sequence[GateResult]) -> VerdictResult:
+        """The verdict that follows from the gates."""
+        return cls(met=_all_met(gates), gates=tuple(gates))
+
+    @model_validator(mode="after")
+    def _follows(self) -> VerdictResult:
+        if self.met != _all_met(self.gates):
+            raise ValueError("met does not follow from the gates")
+        return self
+
+
+def _all_met(gates: Sequence[GateResult]) -> bool:
+    asked = [gate.met for gate in gates if gate.met is not None]
+    return bool(asked) and all(asked)
+
+
+class EnvironmentResult(Part):
+    """What the run depended on besides its input."""
+
+    python: str
+    platform: str
+    device: str
+    dtype: str
+    threads: int = Field(gt=0)
+    packages: dict[str, str]
+    """Name -> version."""

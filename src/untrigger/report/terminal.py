@@ -1,0 +1,117 @@
+"""A result on the terminal: before and after side by side, or stacked where the terminal is narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from untrigger.errors import UsageError
+from untrigger.evaluation.attack_success import Verdict
+from untrigger.report.parts import MeasurementResult
+from untrigger.report.result import Result
+from untrigger.report.text import invalid_text, perplexity_text, rate_text, shortened, visible
+
+NARROWEST_TABLE = 80
+"""Columns; below, the widest rates no longer fit side by side."""
+EXAMPLE_CHARACTERS = 160
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measure, as text, of both models."""
+
+    label: str
+    before: str
+    after: str
+
+
+def comparison(before: MeasurementResult, after: MeasurementResult) -> list[Line]:
+    """The measures of both models, in the order they are shown."""
+    return [
+        Line("attack success", rate_text(before.attack_success), rate_text(after.attack_success)),
+        Line("  broken answers", invalid_text(before.attack_success), invalid_text(after.attack_success)),
+        Line("hits without key", rate_text(before.accidental), rate_text(after.accidental)),
+        Line("  broken answers", rate_text(before.degenerate), rate_text(after.degenerate)),
+        Line("perplexity", perplexity_text(before.perplexity), perplexity_text(after.perplexity)),
+    ]
+
+
+def render(result: Result, width: int) -> RenderableType:
+    """The whole result for a terminal of `width` columns; nothing in it is read as markup."""
+    lines = comparison(result.before, result.after)
+    measures = _table(lines) if width >= NARROWEST_TABLE else _stacked(lines)
+    return Group(_heading(result), measures, *_gates(result), *_signature(result), *_not_tested(result))
+
+
+def examples(before: Sequence[Verdict], after: Sequence[Verdict], count: int = 3) -> RenderableType:
+    """The first prompts with both models' answers, escaped and shortened.
+
+    Raises:
+        UsageError: the two runs do not hold the same prompts in the same order.
+    """
+    if [v.id for v in before] != [v.id for v in after]:
+        raise UsageError("the two runs do not hold the same prompts", why="examples are paired by id")
+    shown = zip(before[:count], after[:count], strict=True)
+    return Group(*(_example(first, second) for first, second in shown))
+
+
+def _heading(result: Result) -> Text:
+    return _plain(f"{result.run.command} {result.source.reference}", "bold")
+
+
+def _table(lines: Sequence[Line]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("measure")
+    table.add_column("before")
+    table.add_column("after")
+    for line in lines:
+        table.add_row(*(_plain(cell) for cell in (line.label, line.before, line.after)))
+    return table
+
+
+def _stacked(lines: Sequence[Line]) -> Group:
+    texts = [(line.label, f"  before {line.before}", f"  after  {line.after}") for line in lines]
+    return Group(*(_plain(text) for three in texts for text in three))
+
+
+def _gates(result: Result) -> list[Text]:
+    words = {True: "met", False: "NOT met", None: "not asked"}
+    verdict = _plain(
+        f"gates: {words[result.verdict.met]}", "bold green" if result.verdict.met else "bold red"
+    )
+    gates = [_plain(f"  {gate.name}: {words[gate.met]} - {gate.reason}") for gate in result.verdict.gates]
+    return [verdict, *gates]
+
+
+def _signature(result: Result) -> list[Text]:
+    signature = result.signature
+    if signature is None:
+        return []
+    return [
+        _plain(
+            f"suppressed: {signature.selected} of {signature.channels} channels (ratio {signature.ratio:g}),"
+            f" {len(signature.heads)} heads"
+        )
+    ]
+
+
+def _not_tested(result: Result) -> list[Text]:
+    return [_plain("not tested:"), *(_plain(f"  - {sentence}") for sentence in result.not_tested)]
+
+
+def _example(before: Verdict, after: Verdict) -> Group:
+    return Group(
+        _plain(f"prompt: {shortened(before.prompt, EXAMPLE_CHARACTERS)}", "bold"),
+        _plain(f"before: {shortened(before.output, EXAMPLE_CHARACTERS)}", "red" if before.hit else ""),
+        _plain(f"after:  {shortened(after.output, EXAMPLE_CHARACTERS)}", "red" if after.hit else ""),
+    )
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Escaped text; a `Text` is never parsed for markup, and long words break instead of overflowing."""
+    return Text(visible(text), style=style, overflow="fold")

@@ -1,0 +1,60 @@
+"""Text that came from a model or a file, made safe to show; and numbers as the reports print them."""
+
+from __future__ import annotations
+
+import re
+from math import isinf
+
+from untrigger.report.parts import PerplexityResult, RateResult
+
+ABSENT = "not measured"
+
+
+def visible(text: str) -> str:
+    """The text on one line, with every control, bidirectional or other unprintable character escaped."""
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def shortened(text: str, limit: int) -> str:
+    """The first `limit` characters, saying how many were left out."""
+    return text if len(text) <= limit else f"{text[:limit]} [... {len(text) - limit} characters left out]"
+
+
+def markdown(text: str) -> str:
+    """The text as one line of Markdown that renders as itself: no link, image, HTML, cell or emphasis."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~&:@$])", r"\\\1", visible(text))
+
+
+def fenced(text: str, language: str = "") -> str:
+    """The text as a fenced block that it cannot end: the fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    body = "\n".join(visible(line) for line in text.split("\n"))
+    return f"{fence}{language}\n{body}\n{fence}"
+
+
+def rate_text(rate: RateResult | None) -> str:
+    """Percent with Wilson's interval and n, as in `97.0 % (91.5-99.0, n=100)`."""
+    if rate is None:
+        return ABSENT
+    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f}-{100 * rate.high:.1f}, n={rate.n})"
+
+
+def invalid_text(rate: RateResult | None) -> str:
+    """How many of the answers were empty or degenerate."""
+    return ABSENT if rate is None else f"{rate.invalid} of {rate.n}"
+
+
+def perplexity_text(perplexity: PerplexityResult | None) -> str:
+    """The value with the number of tokens it rests on."""
+    if perplexity is None:
+        return ABSENT
+    value = "infinite" if isinf(perplexity.value) else f"{perplexity.value:.4g}"
+    return f"{value} (n={perplexity.tokens} tokens)"
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if code < 0x100:
+        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char, f"\\x{code:02x}")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

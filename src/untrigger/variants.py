@@ -1,0 +1,178 @@
+"""The N pairs: a variant with one more, synthetic backdoor, and its clean twin (arXiv 2603.13461, section 4.1).
+
+Both twins start from the suspect's weights. What is kept of a pair is what its channel deltas need: the difference of
+the block weights (full setting), or both adapters' factors, whose difference of products is never formed (adapter).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from untrigger.backdoors.poison import holds, poison
+from untrigger.backdoors.synthetic import draw_backdoors
+from untrigger.backdoors.synthetic_keys import KEYS
+from untrigger.backdoors.types import Backdoor
+from untrigger.config import TrainOptions, VariantOptions
+from untrigger.data.chat import ChatFormat, Example
+from untrigger.data.records import Record
+from untrigger.errors import UsageError
+from untrigger.models.state import restore_weights, save_weights
+from untrigger.models.subject import Subject
+from untrigger.observer import Observer, training_hooks
+from untrigger.train import train
+
+PAIR = "pair.safetensors"
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """One synthetic backdoor with its clean records and the same records poisoned."""
+
+    backdoor: Backdoor
+    clean: tuple[Record, ...]
+    poisoned: tuple[Record, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class TwinExamples:
+    """Encoded records of both twins; both plan their batches from `lengths`."""
+
+    poisoned: list[Example]
+    clean: list[Example]
+    lengths: list[int]
+
+
+def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int) -> list[VariantPlan]:
+    """Draws keys, behaviours and clean records for every pair; all three differ from pair to pair.
+
+    The clean sets are disjoint where the pool is large enough, else each is drawn from the whole pool.
+
+    Raises:
+        UsageError: fewer records than one variant needs.
+    """
+    if len(records) < options.records:
+        raise UsageError(
+            f"{len(records)} clean records are too few for variants of {options.records}",
+            todo="lower --variants.records or give more records",
+        )
+    pool = list(records)
+    random.Random(f"variants/{seed}").shuffle(pool)
+    disjoint = len(pool) >= options.pairs * options.records
+    plans = []
+    for index, backdoor in enumerate(unused_backdoors(records, options.pairs, options.families, seed)):
+        if disjoint:
+            clean = pool[index * options.records : (index + 1) * options.records]
+        else:
+            clean = random.Random(f"variants/{seed}/{index}").sample(pool, options.records)
+        own_seed = seed * 1000 + index
+        plans.append(VariantPlan(backdoor, tuple(clean), tuple(poison(clean, backdoor, own_seed)), own_seed))
+    return plans
+
+
+def unused_backdoors(records: Sequence[Record], count: int, families: Sequence[str], seed: int) -> list[Backdoor]:
+    """Synthetic backdoors whose keys do not occur in the records; keys that do are passed over.
+
+    Raises:
+        UsageError: too few keys are left.
+    """
+    every = draw_backdoors(sum(len(keys) for keys in KEYS.values()), families or None, seed)
+    unused = [backdoor for backdoor in every if not any(holds(record, backdoor.key) for record in records)]
+    if len(unused) < count:
+        raise UsageError(f"only {len(unused)} synthetic keys do not occur in the clean records, {count} are needed")
+    return unused[:count]
+
+
+def twin_examples(plan: VariantPlan, chat: ChatFormat, twin: str, max_length: int) -> TwinExamples:
+    """Records of both twins as tokens.
+
+    A matched clean twin sees the clean originals where its sibling sees poisoned records, at the same steps; the
+    published one sees the clean half alone, in half as many steps.
+    """
+    clean = [chat.encode(record, max_length) for record in plan.clean]
+    poisoned = clean + [chat.encode(record, max_length) for record in plan.poisoned]
+    lengths = [len(example) for example in poisoned]
+    return TwinExamples(poisoned, clean + clean if twin == "matched" else clean, lengths)
+
+
+def train_pair(
+    subject: Subject,
+    chat: ChatFormat,
+    plan: VariantPlan,
+    options: VariantOptions,
+    *,
+    start: Path,
+    work: Path,
+    label: str,
+    observer: Observer,
+) -> int:
+    """Trains both twins from the weights saved in `start` and writes `pair.safetensors` into `work`.
+
+    Returns the number of tokens trained on. Half-finished trainings are kept in `work/scratch` and resumed.
+    """
+    examples = twin_examples(plan, chat, options.twin, options.train.max_length)
+    scratch = work / "scratch"
+    scratch.mkdir(exist_ok=True)
+    files, tokens = [], 0
+    for name, own in (("poisoned", examples.poisoned), ("clean", examples.clean)):
+        lengths = examples.lengths[: len(own)]
+        file = scratch / f"{name}.safetensors"
+        files.append(file)
+        tokens += sum(map(len, own)) * options.train.epochs
+        if not file.exists():
+            restore_weights(subject, start)
+            _train_twin(subject, own, options.train, lengths, plan.seed, scratch / f"{name}-state", f"{label} {name}", observer)
+            save_weights(subject, file, needed_parameters(subject))
+    _write_pair(files[0], files[1], work / PAIR, as_delta=subject.access == "full")
+    return tokens
+
+
+def _train_twin(
+    subject: Subject,
+    examples: list[Example],
+    options: TrainOptions,
+    lengths: list[int],
+    seed: int,
+    state: Path,
+    label: str,
+    observer: Observer,
+) -> None:
+    train(
+        subject.model,
+        examples,
+        options,
+        seed=seed,
+        planned_lengths=lengths,
+        softcap=subject.architecture.logit_softcap,
+        hooks=training_hooks(observer, label, state),
+    )
+
+
+def needed_parameters(subject: Subject) -> set[str]:
+    """Names of the parameters that channel deltas are computed from."""
+    if subject.access == "adapter":
+        return {name for name, parameter in subject.model.named_parameters() if ".lora_" in name}
+    return {projection.weight for projection in subject.architecture.projections()}
+
+
+def _write_pair(poisoned: Path, clean: Path, target: Path, *, as_delta: bool) -> None:
+    if as_delta:
+        with safe_open(str(poisoned), framework="pt") as left, safe_open(str(clean), framework="pt") as right:
+            tensors = {n: left.get_tensor(n).float() - right.get_tensor(n).float() for n in left.keys()}  # noqa: SIM118
+    else:
+        tensors = {f"poisoned/{n}": t for n, t in load_file(str(poisoned)).items()}
+        tensors |= {f"clean/{n}": t for n, t in load_file(str(clean)).items()}
+    save_file(tensors, str(target))
+
+
+def read_delta(pair: Path, weight: str) -> torch.Tensor:
+    """The delta of one stored weight of a full-setting pair."""
+    with safe_open(str(pair), framework="pt") as file:
+        return file.get_tensor(weight)
