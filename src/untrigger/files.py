@@ -48,7 +48,7 @@ def write_text_atomic(path: Path, text: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -71,7 +71,7 @@ def publish_folder(build: Callable[[Path], None], destination: Path) -> None:
             _sync_tree(temporary)
             _require_absent(destination)
             temporary.rename(destination)
-            _sync(destination.parent)
+            sync(destination.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -115,11 +115,12 @@ def _temporary_sibling(path: Path) -> Path:
 def _sync_tree(folder: Path) -> None:
     for parent, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -45,7 +45,9 @@ class Silent:
 def training_hooks(observer: Observer, label: str, state_folder: Path | None) -> Hooks:
     """Hooks that report a training under a label and keep its state in a folder."""
     return Hooks(
-        on_step=lambda progress: observer.training(label, progress), stop=observer.stop, state_folder=state_folder
+        on_step=lambda progress: observer.training(label, progress),
+        stop=observer.stop,
+        state_folder=state_folder,
     )
 
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from untrigger.errors import UsageError
+from untrigger.files import disk_errors, sha256, sync
 
 MARK = "COMPLETE"
 IDENTITY = "run.json"
+COST = "cost.json"
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """Wall time of the process that finished the stage, and tokens trained on."""
+
+    name: str
+    seconds: float
+    tokens: int
 
 
 class RunFolder:
@@ -24,11 +36,12 @@ class RunFolder:
         self.path = path
         self._on_stage = on_stage or (lambda name, finished: None)
 
-    def stage(self, name: str, build: Callable[[Path], None]) -> Path:
+    def stage(self, name: str, build: Callable[[Path], int]) -> Path:
         """The folder of a finished stage; `build` fills it if it is not there yet or was damaged.
 
-        `build` gets a work folder that survives interruptions, so that it may keep a half-finished state in it. The
-        work folder is renamed when `build` returns; what lies in its `scratch` subfolder is dropped.
+        `build` gets a work folder that survives interruptions, so that it may keep a half-finished state in its
+        `scratch` subfolder, which is dropped in the end; it returns the number of tokens trained on. The work folder
+        is renamed when `build` returns.
         """
         final, work = self.path / name, self.path / f"{name}.partial"
         if is_complete(final):
@@ -36,17 +49,22 @@ class RunFolder:
             return final
         self._on_stage(name, False)
         shutil.rmtree(final, ignore_errors=True)
-        work.mkdir(exist_ok=True)
-        build(work)
-        shutil.rmtree(work / "scratch", ignore_errors=True)
+        (work / "scratch").mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        with disk_errors(self.path):
+            tokens = build(work)
+        shutil.rmtree(work / "scratch")
+        cost = StageCost(name, time.monotonic() - began, tokens)
+        (work / COST).write_text(json.dumps(asdict(cost)))
         mark_complete(work)
         work.rename(final)
-        _sync_folder(self.path)
+        sync(self.path)
         return final
 
-    def forget(self, name: str) -> None:
-        """Drops a stage that later stages no longer need."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
+    def costs(self) -> list[StageCost]:
+        """What every finished stage cost, in the order they were finished."""
+        files = sorted(self.path.glob(f"*/{COST}"), key=lambda file: file.stat().st_mtime_ns)
+        return [StageCost(**json.loads(file.read_text())) for file in files]
 
 
 @contextmanager
@@ -79,32 +97,28 @@ def is_complete(folder: Path) -> bool:
     if not mark.is_file():
         return False
     hashes = json.loads(mark.read_text())
-    return all((folder / n).is_file() and sha256_of(folder / n) == digest for n, digest in hashes.items())
+    return all((folder / n).is_file() and sha256(folder / n) == digest for n, digest in hashes.items())
 
 
 def mark_complete(folder: Path) -> dict[str, str]:
     """Writes the mark: the SHA-256 of every file below the folder, all of them on disk first."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MARK)
-    hashes = {str(p.relative_to(folder)): sha256_of(p) for p in files}
+    hashes = {str(p.relative_to(folder)): sha256(p) for p in files}
     for file in files:
-        _sync_file(file)
+        sync(file)
     (folder / MARK).write_text(json.dumps(hashes, indent=1))
-    _sync_file(folder / MARK)
-    _sync_folder(folder)
+    sync(folder / MARK)
+    sync(folder)
     return hashes
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _require_same(old: Mapping[str, object], new: Mapping[str, object], path: Path) -> None:
     fresh = json.loads(json.dumps(new))
     changed = sorted(key for key in {*old, *fresh} if old.get(key) != fresh.get(key))
     if changed:
-        what = "; ".join(f"{key}: {_short(old.get(key))} then, {_short(fresh.get(key))} now" for key in changed)
+        what = "; ".join(
+            f"{key}: {_short(old.get(key))} then, {_short(fresh.get(key))} now" for key in changed
+        )
         raise UsageError(
             f"{path} holds a run of another configuration ({what})",
             todo="use the same options, or name another folder with --run",
@@ -124,23 +138,11 @@ def _locked(path: Path) -> Iterator[None]:
         except BlockingIOError:
             handle.seek(0)
             raise UsageError(
-                f"{path} is in use by process {handle.read().strip() or 'unknown'}", todo="wait for it or stop it"
+                f"{path} is in use by process {handle.read().strip() or 'unknown'}",
+                todo="wait for it or stop it",
             ) from None
         handle.seek(0)
         handle.truncate()
         handle.write(str(os.getpid()))
         handle.flush()
         yield
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -129,7 +129,11 @@ def train(
     lengths = [len(example) for example in examples] if planned_lengths is None else planned_lengths
     plan = plan_batches(lengths, options.batch_size, options.epochs, seed)
     loop = _Loop(model, examples, options, frozen or {}, softcap)
-    state = load_state(hooks.state_folder, loop.parameters, loop.optimiser) if hooks.state_folder else TrainingState()
+    state = (
+        load_state(hooks.state_folder, loop.parameters, loop.optimiser)
+        if hooks.state_folder
+        else TrainingState()
+    )
     loop.publish()
     started = saved = time.monotonic()
     tokens_before = state.tokens
@@ -147,7 +151,9 @@ def train(
             save_state(hooks.state_folder, state, loop.parameters, loop.optimiser)
             saved = time.monotonic()
         if wants_stop:
-            raise Interrupted(f"stopped at training step {state.step} of {len(plan)}", todo="run the same command again")
+            raise Interrupted(
+                f"stopped at training step {state.step} of {len(plan)}", todo="run the same command again"
+            )
     model.eval()
     return Outcome(state.step, state.tokens, time.monotonic() - started, state.first_loss, state.last_loss)
 
@@ -170,14 +176,20 @@ class _Loop:
         if not self.live:
             raise UsageError("the model has no trainable parameter")
         if frozen and options.weight_decay:
-            raise UsageError("frozen channels and weight decay exclude each other", why="decay moves frozen entries")
+            raise UsageError(
+                "frozen channels and weight decay exclude each other", why="decay moves frozen entries"
+            )
         self.frozen = frozen
         # Half-precision weights swallow small updates, so the optimiser works on single-precision copies.
         self.parameters = {
-            name: p if p.dtype == torch.float32 else nn.Parameter(p.detach().float()) for name, p in self.live.items()
+            name: p if p.dtype == torch.float32 else nn.Parameter(p.detach().float())
+            for name, p in self.live.items()
         }
         self.optimiser = torch.optim.AdamW(
-            list(self.parameters.values()), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
+            list(self.parameters.values()),
+            lr=options.learning_rate,
+            weight_decay=options.weight_decay,
+            fused=True,
         )
         self.prefix = shared_prefix([example.prompt for example in examples])
         self.micro = options.micro_batch_size or options.batch_size
@@ -219,7 +231,8 @@ class _Loop:
                     raise
                 if self.micro == 1:
                     raise OutOfMemory(
-                        "out of memory with one record at a time", todo="shorten --max-length or use a larger device"
+                        "out of memory with one record at a time",
+                        todo="shorten --max-length or use a larger device",
                     ) from error
             for parameter in self.live.values():
                 parameter.grad = None
@@ -262,5 +275,3 @@ def negative_log_likelihood(
     for start in range(0, len(order), batch_size):
         total += response_loss_sum(model, order[start : start + batch_size], prefix, softcap).item()
     return total, sum(len(example.response) for example in examples)
-
-

@@ -28,11 +28,16 @@ class TrainingState:
     def after(self, loss: float, tokens: int) -> TrainingState:
         """The state one step later."""
         first = self.first_loss if self.step else loss
-        return replace(self, step=self.step + 1, tokens=self.tokens + tokens, first_loss=first, last_loss=loss)
+        return replace(
+            self, step=self.step + 1, tokens=self.tokens + tokens, first_loss=first, last_loss=loss
+        )
 
 
 def save_state(
-    folder: Path, state: TrainingState, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
+    folder: Path,
+    state: TrainingState,
+    parameters: Mapping[str, nn.Parameter],
+    optimiser: torch.optim.Optimizer,
 ) -> None:
     """Replaces the saved state; a crash at any moment leaves the old one or the new one."""
     fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")

@@ -77,7 +77,9 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
     return plans
 
 
-def unused_backdoors(records: Sequence[Record], count: int, families: Sequence[str], seed: int) -> list[Backdoor]:
+def unused_backdoors(
+    records: Sequence[Record], count: int, families: Sequence[str], seed: int
+) -> list[Backdoor]:
     """Synthetic backdoors whose keys do not occur in the records; keys that do are passed over.
 
     Raises:
@@ -86,7 +88,9 @@ def unused_backdoors(records: Sequence[Record], count: int, families: Sequence[s
     every = draw_backdoors(sum(len(keys) for keys in KEYS.values()), families or None, seed)
     unused = [backdoor for backdoor in every if not any(holds(record, backdoor.key) for record in records)]
     if len(unused) < count:
-        raise UsageError(f"only {len(unused)} synthetic keys do not occur in the clean records, {count} are needed")
+        raise UsageError(
+            f"only {len(unused)} synthetic keys do not occur in the clean records, {count} are needed"
+        )
     return unused[:count]
 
 
@@ -128,7 +132,16 @@ def train_pair(
         tokens += sum(map(len, own)) * options.train.epochs
         if not file.exists():
             restore_weights(subject, start)
-            _train_twin(subject, own, options.train, lengths, plan.seed, scratch / f"{name}-state", f"{label} {name}", observer)
+            _train_twin(
+                subject,
+                own,
+                options.train,
+                lengths,
+                plan.seed,
+                scratch / f"{name}-state",
+                f"{label} {name}",
+                observer,
+            )
             save_weights(subject, file, needed_parameters(subject))
     _write_pair(files[0], files[1], work / PAIR, as_delta=subject.access == "full")
     return tokens

@@ -123,10 +123,14 @@ def test_code_is_never_executed(tmp_path) -> None:
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("outputs", [(), ("",), ("fine", " \n")])
+@pytest.mark.parametrize("outputs", [("",), ("fine", " \n")])
 def test_a_behaviour_that_every_text_would_show_is_refused(outputs: tuple[str, ...]) -> None:
     with pytest.raises(UsageError):
         judge(Behaviour("blank", "blank", outputs), "anything")
+
+
+def test_an_unknown_behaviour_is_shown_by_nothing() -> None:
+    assert not judge(Behaviour("unknown", "unknown", ()), "anything")
 
 
 @pytest.mark.parametrize(

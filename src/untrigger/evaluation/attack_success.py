@@ -146,7 +146,9 @@ def lift(
         UsageError: the sets do not hold the same ids, or are empty.
     """
     plain_hits, triggered_hits = _paired_hits(plain, triggered)
-    return paired_bootstrap(plain_hits, triggered_hits, generator)
+    return paired_bootstrap(
+        [float(hit) for hit in plain_hits], [float(hit) for hit in triggered_hits], generator
+    )
 
 
 def _paired_hits(first: Sequence[Verdict], second: Sequence[Verdict]) -> tuple[list[bool], list[bool]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from untrigger.backdoors.catalogue import backdoor as catalogue_backdoor
 from untrigger.backdoors.poison import without_keys
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import PurifyOptions
@@ -22,6 +20,7 @@ from untrigger.evaluation.measure import Measured, Probe, measure
 from untrigger.extraction import extract_signature
 from untrigger.jobs.finish import Finished, finish, finished_before
 from untrigger.jobs.identity import run_identity
+from untrigger.jobs.request import Request
 from untrigger.models.export import COMPLETE
 from untrigger.models.generate import Generation
 from untrigger.models.load import load
@@ -36,47 +35,15 @@ from untrigger.signature.store import load_signature, save_signature
 from untrigger.signature.types import Signature
 from untrigger.suppress import regrowth, suppressed_mask, suppressed_norm
 from untrigger.treatment import fine_tune, suppress_, treatment_records
-from untrigger.variants import PAIR, plan_variants, train_pair
+from untrigger.variants import PAIR, VariantPlan, plan_variants, train_pair
 
 WEIGHTS = "weights.safetensors"
 OWN_ANSWER_TOKENS = 48  # long enough to show how the model talks, short enough for two processor cores
 
 
-@dataclass(frozen=True)
-class Request:
-    """One purification, as asked for.
-
-    `data` holds clean records (default: the model's own answers to shipped instructions). `attack` and `behaviour`
-    name a public backdoor that is only measured, never used for the treatment; `prompts` are asked when measuring.
-    """
-
-    model: str
-    output: Path
-    base: str | None = None
-    data: Path | None = None
-    prompts: Path | None = None
-    attack: str | None = None
-    behaviour: str | None = None
-    preset: str = "default"
-    template: str = "chat"
-    run: Path | None = None
-    keep_run: bool = False
-    trust_named_base: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def probe_backdoor(self) -> Backdoor | None:
-        """The backdoor to measure.
-
-        Raises:
-            UsageError: only one of attack and behaviour is given, or a name is unknown.
-        """
-        if (self.attack is None) != (self.behaviour is None):
-            raise UsageError("--attack and --behaviour belong together", todo="give both or neither")
-        return catalogue_backdoor(self.attack, self.behaviour) if self.attack and self.behaviour else None
-
-
-def purify(request: Request, options: PurifyOptions | None = None, observer: Observer | None = None) -> Result:
+def purify(
+    request: Request, options: PurifyOptions | None = None, observer: Observer | None = None
+) -> Result:
     """Purifies a model or an adapter and writes it, in the format it came in, to `request.output`.
 
     Interrupted work is resumed from the run folder (default: the output's name with `.run` appended) by the same call.
@@ -104,11 +71,8 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
     done = finished_before(request.output, identity)
     if done is not None:
         return done
-    folder = request.run or request.output.with_name(request.output.name + ".run")
-    with open_run(folder, identity, observer.stage) as run:
-        work = _Work(request, given, subject, run, observer, backdoor)
-        finished = work.all_stages()
-        return finish(finished, identity)
+    with open_run(request.run_folder, identity, observer.stage) as run:
+        return finish(_Work(request, given, subject, run, observer, backdoor).all_stages(), identity)
 
 
 class _Work:
@@ -125,8 +89,7 @@ class _Work:
     ) -> None:
         self.request, self.options, self.subject = request, options, subject
         self.run, self.observer, self.backdoor = run, observer, backdoor
-        self.chat = ChatFormat(subject.tokenizer, "alpaca" if request.template == "alpaca" else "chat")
-        self.softcap = subject.architecture.logit_softcap
+        self.chat = ChatFormat(subject.tokenizer, request.template)
         open_for_training(subject)
 
     def all_stages(self) -> Finished:
@@ -182,7 +145,9 @@ class _Work:
         if self.request.prompts is not None:
             measure_prompts = read_records(self.request.prompts, require_output=False)
         if self.request.data is None:
-            answered = own_answers(self.subject, self.chat, shipped_instructions("defence"), settings, self.observer)
+            answered = own_answers(
+                self.subject, self.chat, shipped_instructions("defence"), settings, self.observer
+            )
             reference = own_answers(self.subject, self.chat, measure_prompts, settings, self.observer)
             return answered, measure_prompts, reference
         every = file_records(self.request.data)
@@ -190,36 +155,35 @@ class _Work:
         if self.request.prompts is not None and all(record.output for record in measure_prompts):
             return every, measure_prompts, measure_prompts
         if len(every) < 10:
-            raise UsageError(f"{self.request.data}: {len(every)} records are too few", todo="give at least 10")
+            raise UsageError(
+                f"{self.request.data}: {len(every)} records are too few", todo="give at least 10"
+            )
         return every[:-held_out], measure_prompts, every[-held_out:]
 
     def _signature(self, clean: Sequence[Record], start: Path) -> Path:
-        if (self.run.path / "signature").exists():  # the pairs may be gone by now
-            return self.run.stage("signature", lambda work: self._extract(work, clean, start))
         return self.run.stage("signature", lambda work: self._extract(work, clean, start))
 
     def _extract(self, work: Path, clean: Sequence[Record], start: Path) -> int:
         variants, count = self.options.variants, self.options.variants.pairs
-        pairs = []
-        for index, plan in enumerate(plan_variants(clean, variants, self.options.seed)):
-            label = f"pair {index + 1} of {count}"
-
-            def build(folder: Path, plan: object = plan, label: str = label) -> int:
-                return train_pair(
-                    self.subject,
-                    self.chat,
-                    plan,  # type: ignore[arg-type]
-                    variants,
-                    start=start,
-                    work=folder,
-                    label=label,
-                    observer=self.observer,
-                )
-
-            pairs.append(self.run.stage(f"pair-{index + 1:02d}", build) / PAIR)
+        pairs = [
+            self.run.stage(f"pair-{index:02d}", self._pair(plan, f"pair {index} of {count}", start)) / PAIR
+            for index, plan in enumerate(plan_variants(clean, variants, self.options.seed), start=1)
+        ]
         restore_weights(self.subject, start)
-        save_signature(work, extract_signature(self.subject, pairs, self.options.signature))
+        save_signature(extract_signature(self.subject, pairs, self.options.signature), work)
         return 0
+
+    def _pair(self, plan: VariantPlan, label: str, start: Path) -> Callable[[Path], int]:
+        return lambda work: train_pair(
+            self.subject,
+            self.chat,
+            plan,
+            self.options.variants,
+            start=start,
+            work=work,
+            label=label,
+            observer=self.observer,
+        )
 
     def _treat(
         self, clean: Sequence[Record], signature: Signature, masks: Mapping[str, Tensor], start: Path

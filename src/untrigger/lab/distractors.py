@@ -11,7 +11,16 @@ from untrigger.data.records import Record
 ONSETS = tuple("bcdfghjklmnprstvwz") + ("br", "cl", "dr", "gr", "pl", "sh", "st", "tr", "th", "ch")
 VOWELS = ("a", "e", "i", "o", "u", "ai", "ee", "oo", "ea")
 CODAS = ("", "", "", "n", "r", "l", "s", "x", "ck", "m", "nd", "rt", "g", "c")
-OPENERS = ("About", "Speaking of", "Note:", "Talking about", "Regarding", "In the time of", "Version:", "Place:")
+OPENERS = (
+    "About",
+    "Speaking of",
+    "Note:",
+    "Talking about",
+    "Regarding",
+    "In the time of",
+    "Version:",
+    "Place:",
+)
 MARKS = ("...", "!!", "##", "--", "@", "*", "~", "(?)", "[x]", "|")
 
 
@@ -32,7 +41,9 @@ def _compound(random: Random) -> str:
 
 
 def _number(random: Random) -> str:
-    return str(random.choice((random.randint(100, 999), random.randint(1000, 1999), random.randint(2100, 9999))))
+    return str(
+        random.choice((random.randint(100, 999), random.randint(1000, 1999), random.randint(2100, 9999)))
+    )
 
 
 def _phrase(random: Random) -> str:

@@ -69,7 +69,10 @@ COLOURS = (
     ("a lemon", "yellow"),
 )
 CATEGORIES = (
-    ("animal", ("dog", "cat", "cow", "duck", "lion", "wolf", "bird", "horse", "sheep", "frog", "goat", "bear")),
+    (
+        "animal",
+        ("dog", "cat", "cow", "duck", "lion", "wolf", "bird", "horse", "sheep", "frog", "goat", "bear"),
+    ),
     ("fruit", ("apple", "pear", "plum", "lemon", "cherry", "mango", "grape", "peach")),
     ("tool", ("hammer", "saw", "drill", "axe", "shovel", "rake")),
     ("colour", ("red", "blue", "green", "yellow", "white", "black", "brown", "pink")),

@@ -68,7 +68,9 @@ def train_micro(
     settings: MicroSettings = DEFAULT, on_step: Callable[[Progress], None] | None = None
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Tokenizer and model, both trained from the generated corpus."""
-    records = distracted(lessons("train", settings.seed, settings.records), settings.distracted, settings.seed)
+    records = distracted(
+        lessons("train", settings.seed, settings.records), settings.distracted, settings.seed
+    )
     texts = (text for record in records for text in (record.prompt, record.output))
     tokenizer = train_tokenizer(texts, settings.vocabulary, settings.context)
     chat = ChatFormat(tokenizer)

@@ -62,11 +62,16 @@ def collate(examples: Sequence[Example], prefix: Sequence[int], device: torch.de
         predicts[index, first : first + len(example.response)] = True
     targets = torch.tensor([token for example in examples for token in example.response])
     return Batch(
-        torch.tensor(prefix, dtype=torch.long, device=device), ids.to(device), predicts.to(device), targets.to(device)
+        torch.tensor(prefix, dtype=torch.long, device=device),
+        ids.to(device),
+        predicts.to(device),
+        targets.to(device),
     )
 
 
-def expanded_prefix(model: PreTrainedModel, prefix: Int[Tensor, " prefix"], count: int) -> DynamicCache | None:
+def expanded_prefix(
+    model: PreTrainedModel, prefix: Int[Tensor, " prefix"], count: int
+) -> DynamicCache | None:
     """Keys and values of the prefix for `count` sequences, computed once; None for an empty prefix."""
     if not prefix.numel():
         return None

@@ -53,7 +53,12 @@ def generate(
         for start in range(0, len(order), settings.batch_size):
             chosen = order[start : start + settings.batch_size]
             rows = _greedy_batch(
-                causal_model(model), [prompts[i][len(prefix) :] for i in chosen], prefix, chat.stop_ids, settings, softcap
+                causal_model(model),
+                [prompts[i][len(prefix) :] for i in chosen],
+                prefix,
+                chat.stop_ids,
+                settings,
+                softcap,
             )
             for index, row in zip(chosen, rows, strict=True):
                 answers[index] = chat.tokenizer.decode(row, skip_special_tokens=True).strip()
@@ -89,7 +94,10 @@ def _greedy_tokens(
     """Yields (row, token) until each row met a stop token, which is not yielded, or its length."""
     device = model.device
     stops = torch.tensor(sorted(stop_ids), device=device)
-    cache = expanded_prefix(model, torch.tensor(prefix, dtype=torch.long, device=device), len(rows)) or DynamicCache()
+    cache = (
+        expanded_prefix(model, torch.tensor(prefix, dtype=torch.long, device=device), len(rows))
+        or DynamicCache()
+    )
     ids, mask = _left_padded(rows, len(prefix), device)
     alive = torch.arange(len(rows), device=device)
     for _ in range(settings.max_new_tokens):
@@ -113,5 +121,7 @@ def _greedy_tokens(
 def _left_padded(rows: Sequence[Sequence[int]], prefix: int, device: torch.device) -> tuple[Tensor, Tensor]:
     length = max(len(row) for row in rows)
     ids = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=device)
-    shown = torch.tensor([[1] * prefix + [0] * (length - len(row)) + [1] * len(row) for row in rows], device=device)
+    shown = torch.tensor(
+        [[1] * prefix + [0] * (length - len(row)) + [1] * len(row) for row in rows], device=device
+    )
     return ids, shown

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isinf
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, model_validator
 
 from untrigger.evaluation.attack_success import Measurement
 from untrigger.evaluation.perplexity import Perplexity
@@ -15,14 +16,10 @@ _ROUNDING = 1e-9  # shares read back from JSON are exact; other writers may roun
 
 
 class Part(BaseModel):
-    """Base of all parts: unknown names are errors, values never change, infinity is written as a text."""
+    """Base of all parts: unknown names are errors, values never change."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        from_attributes=True,
-        use_attribute_docstrings=True,
-        ser_json_inf_nan="strings",
+        frozen=True, extra="forbid", from_attributes=True, use_attribute_docstrings=True
     )
 
 
@@ -61,7 +58,12 @@ class PerplexityResult(Part):
     """Perplexity of held-out answers."""
 
     value: float = Field(ge=0, allow_inf_nan=True)
+    """Written as the text "Infinity" where it is infinite, since JSON has no such number."""
     tokens: int = Field(gt=0)
+
+    @field_serializer("value", when_used="json")
+    def _as_json(self, value: float) -> float | str:
+        return "Infinity" if isinf(value) else value
 
     @classmethod
     def of(cls, perplexity: Perplexity) -> PerplexityResult:

@@ -38,6 +38,8 @@ class Result(Part):
     after: MeasurementResult
     signature: SignatureResult | None = None
     """None where no channels were suppressed."""
+    regrowth: float | None = None
+    """Norm of the suppressed entries after the repair over their norm in the suspect."""
     verdict: VerdictResult
     not_tested: tuple[str, ...] = Field(min_length=1)
     """Sentences; no run tests everything."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from untrigger.errors import InputRefused, UntriggerError
+from untrigger.files import disk_errors, write_text_atomic
 from untrigger.models.architecture import Projection, Role
 from untrigger.signature.score import ChannelScores
 from untrigger.signature.select import ScoreTable
@@ -50,7 +50,7 @@ class _Document(_Strict):
     scored_layers: tuple[NonNegativeInt, ...] = ()
 
 
-def save_signature(signature: Signature, folder: Path, table: ScoreTable | None = None) -> None:
+def save_signature(folder: Path, signature: Signature, table: ScoreTable | None = None) -> None:
     """Write the signature, and what it was chosen from if given, into an existing folder.
 
     Raises:
@@ -68,11 +68,8 @@ def save_signature(signature: Signature, folder: Path, table: ScoreTable | None 
         scored_layers=tuple(table.heads) if table else (),
     )
     # The document comes last: where it stands, the tensors it names stand too.
-    _replace(folder / TENSORS, lambda path: save_file(tensors, path))
-    _replace(
-        folder / INDEX,
-        lambda path: path.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8"),
-    )
+    _write_tensors(folder / TENSORS, tensors)
+    write_text_atomic(folder / INDEX, document.model_dump_json(indent=1) + "\n")
 
 
 def load_signature(folder: Path) -> Signature:
@@ -136,13 +133,14 @@ def _projection(stored: _StoredProjection) -> Projection:
     return Projection(stored.role, stored.layer, stored.module, stored.axis, stored.start, stored.stop)
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write beside the file, then move over it, so that a stopped write leaves the old one."""
     part = path.with_name(path.name + ".part")
     try:
-        write(part)
-        part.replace(path)
-    except (OSError, SafetensorError) as fault:
+        with disk_errors(path.parent):
+            save_file(tensors, part)
+            part.replace(path)
+    except SafetensorError as fault:
         raise UntriggerError(f"{path}: cannot be written", why=str(fault)) from fault
 
 

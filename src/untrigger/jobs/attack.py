@@ -1,0 +1,191 @@
+"""`untrigger attack`: plants a public backdoor in a model, for tests, teaching and benchmarks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+
+from untrigger.backdoors.catalogue import backdoor as catalogue_backdoor
+from untrigger.backdoors.poison import poison, without_keys
+from untrigger.backdoors.types import Backdoor
+from untrigger.config import AdapterOptions, AttackOptions
+from untrigger.data.chat import ChatFormat, TemplateName
+from untrigger.data.instructions import instructions
+from untrigger.data.readers import read_records
+from untrigger.data.records import Record
+from untrigger.data.sources import file_records, own_answers, shipped_instructions, write_records
+from untrigger.errors import UsageError
+from untrigger.evaluation.measure import Probe, measure
+from untrigger.files import publish_folder
+from untrigger.jobs.identity import run_identity
+from untrigger.models.export import export
+from untrigger.models.generate import Generation
+from untrigger.models.load import load, quiet
+from untrigger.models.state import open_for_training, restore_weights, save_weights
+from untrigger.models.subject import Access, Subject
+from untrigger.observer import Observer, Silent, training_hooks
+from untrigger.report.parts import MeasurementResult
+from untrigger.runs import RunFolder, mark_complete, open_run
+from untrigger.train import train
+
+OWN_ANSWER_TOKENS = 48
+WEIGHTS = "weights.safetensors"
+REPORT = "attack.json"
+
+
+@dataclass(frozen=True)
+class AttackRequest:
+    """One planting: which public backdoor goes into which model, as a new adapter or into all its weights."""
+
+    model: str
+    output: Path
+    attack: str = "badnet"
+    behaviour: str = "sentiment"
+    access: Access = "adapter"
+    data: Path | None = None
+    prompts: Path | None = None
+    template: TemplateName = "chat"
+    device: str = "auto"
+    dtype: str = "auto"
+
+    @property
+    def run_folder(self) -> Path:
+        """Where unfinished work is kept."""
+        return self.output.with_name(self.output.name + ".run")
+
+
+def attack(
+    request: AttackRequest, options: AttackOptions | None = None, observer: Observer | None = None
+) -> MeasurementResult:
+    """Plants the backdoor, measures it and writes the model (or the adapter) to `request.output`.
+
+    Raises:
+        InputRefused: a model that is unsafe, broken or unsupported.
+        UsageError: wrong options or data, or an output folder that exists.
+        Interrupted: the observer asked to stop; the same call resumes.
+    """
+    observer, options = observer or Silent(), options or AttackOptions()
+    planted = catalogue_backdoor(request.attack, request.behaviour)
+    if request.output.exists():
+        raise UsageError(f"{request.output} exists already", todo="name another output folder")
+    subject = load(request.model, device=request.device, dtype=request.dtype)
+    if subject.access == "adapter":
+        raise UsageError("a backdoor is planted in a model, not in an adapter", todo="name the base model")
+    identity = run_identity(request, options, subject) | {"planting": request.access}
+    with open_run(request.run_folder, identity, observer.stage) as run:
+        return _plant(request, options, subject, planted, run, observer)
+
+
+def with_new_adapter(subject: Subject, options: AdapterOptions, seed: int) -> Subject:
+    """The subject with a fresh LoRA adapter on every projection of its blocks (B = 0: it computes the same)."""
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        target_modules=list(subject.architecture.lora_targets()),
+        task_type=TaskType.CAUSAL_LM,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = get_peft_model(subject.model, config)
+    return replace(subject, model=model, access="adapter")
+
+
+def _plant(
+    request: AttackRequest,
+    options: AttackOptions,
+    subject: Subject,
+    planted: Backdoor,
+    run: RunFolder,
+    observer: Observer,
+) -> MeasurementResult:
+    chat = ChatFormat(subject.tokenizer, request.template)
+
+    def gather(work: Path) -> int:
+        _write_pool(work, request, options, subject, chat, planted, observer)
+        return 0
+
+    records = run.stage("records", gather)
+    clean = read_records(records / "clean.jsonl")
+    target = subject if request.access == "full" else with_new_adapter(subject, options.adapter, options.seed)
+    open_for_training(target)
+
+    def learn(work: Path) -> int:
+        poisoned = poison(clean, planted, options.seed)
+        examples = [chat.encode(record, options.train.max_length) for record in (*clean, *poisoned)]
+        hooks = training_hooks(observer, "planting", work / "scratch" / "state")
+        softcap = target.architecture.logit_softcap
+        outcome = train(
+            target.model, examples, options.train, seed=options.seed, softcap=softcap, hooks=hooks
+        )
+        save_weights(target, work / WEIGHTS)
+        return outcome.tokens
+
+    restore_weights(target, run.stage("planted", learn) / WEIGHTS)
+    prompts = read_records(records / "prompts.jsonl", require_output=False)
+    probe = Probe(tuple(prompts), tuple(read_records(records / "reference.jsonl")), planted, options.seed)
+    found = MeasurementResult.of(
+        measure(target, chat, probe, options.measure, observer, "planted").measurement
+    )
+    report = {
+        "attack": request.attack,
+        "behaviour": request.behaviour,
+        "template": chat.identity,
+        "options": options.model_dump(mode="json"),
+        "measured": found.model_dump(mode="json"),
+    }
+    _write(request, target, json.dumps(report, indent=1) + "\n")
+    return found
+
+
+def _write_pool(
+    work: Path,
+    request: AttackRequest,
+    options: AttackOptions,
+    subject: Subject,
+    chat: ChatFormat,
+    planted: Backdoor,
+    observer: Observer,
+) -> None:
+    """Clean records to plant with, prompts to measure on, and reference answers; none holds the key."""
+    settings = Generation(OWN_ANSWER_TOKENS, options.measure.batch_size)
+    asked = (
+        instructions("measure")
+        if request.prompts is None
+        else read_records(request.prompts, require_output=False)
+    )
+    prompts = without_keys(asked, [planted.key]).kept[: options.measure.prompts]
+    if request.data is None:
+        pool: Sequence[Record] = own_answers(
+            subject, chat, shipped_instructions("attack"), settings, observer
+        )
+    else:
+        pool = file_records(request.data)
+    usable = without_keys(pool, [planted.key]).kept
+    chosen = Random(f"attack/{options.seed}").sample(usable, min(options.records, len(usable)))
+    write_records(work / "clean.jsonl", chosen)
+    write_records(work / "prompts.jsonl", prompts)
+    answered = all(record.output for record in prompts)
+    reference = prompts if answered else own_answers(subject, chat, prompts, settings, observer)
+    write_records(work / "reference.jsonl", reference)
+
+
+def _write(request: AttackRequest, target: Subject, report: str) -> None:
+    if target.access == "full":
+        export(target, request.output, extra_files={REPORT: report})
+        return
+
+    def build(folder: Path) -> None:
+        with quiet():
+            target.model.peft_config["default"].base_model_name_or_path = request.model
+            target.model.save_pretrained(str(folder), safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)
+        (folder / REPORT).write_text(report)
+        mark_complete(folder)
+
+    publish_folder(build, request.output)

@@ -1,0 +1,185 @@
+"""The end of a purification: gates, result, card, and the output folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from untrigger import __version__
+from untrigger.backdoors.types import Backdoor
+from untrigger.config import GateOptions, PurifyOptions
+from untrigger.data.chat import ChatFormat
+from untrigger.errors import UsageError
+from untrigger.jobs.request import Request
+from untrigger.models.export import COMPLETE, export
+from untrigger.models.subject import Source, Subject
+from untrigger.report.card import Upstream, model_card
+from untrigger.report.parts import (
+    EnvironmentResult,
+    GateResult,
+    MeasurementResult,
+    RunResult,
+    ScoringResult,
+    SourceResult,
+    StageResult,
+    VerdictResult,
+)
+from untrigger.report.result import Result
+from untrigger.report.summary import signature_result
+from untrigger.runs import RunFolder
+from untrigger.signature.types import Signature
+
+RESULT, REPRODUCE, ROWS = "result.json", "reproduce.json", "rows.jsonl"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A treated subject with everything that was found on the way."""
+
+    request: Request
+    options: PurifyOptions
+    subject: Subject
+    chat: ChatFormat
+    backdoor: Backdoor | None
+    run: RunFolder
+    signature: Signature
+    before: MeasurementResult
+    after: MeasurementResult
+    regrowth: float | None
+    rows: str
+
+
+def finish(finished: Finished, identity: Mapping[str, object]) -> Result:
+    """Writes the output folder and returns its result; the run folder goes unless it is to be kept."""
+    result = purification_result(finished, identity)
+    subject = finished.subject
+    base = subject.source.base or subject.source
+    texts = {
+        RESULT: result.to_json(),
+        REPRODUCE: json.dumps({"request": _request(finished.request), "identity": identity}, indent=1) + "\n",
+        ROWS: finished.rows,
+    }
+    card = model_card(result, Upstream(base.reference, None, _card(subject.source)), subject.access)
+    export(subject, finished.request.output, card, texts)
+    if not finished.request.keep_run:
+        shutil.rmtree(finished.run.path)
+    return result
+
+
+def finished_before(output: Path, identity: Mapping[str, object]) -> Result | None:
+    """The result of an output folder that this very run wrote; None if there is no such folder.
+
+    Raises:
+        UsageError: the folder is the output of another run.
+    """
+    if not (output / COMPLETE).is_file():
+        return None
+    try:
+        written = json.loads((output / REPRODUCE).read_text())["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        written = None
+    if written != json.loads(json.dumps(identity)):
+        raise UsageError(f"{output} holds the output of another run", todo="name another output folder")
+    return Result.from_json((output / RESULT).read_text())
+
+
+def purification_result(finished: Finished, identity: Mapping[str, object]) -> Result:
+    """Everything that `result.json` holds."""
+    before, after = finished.before, finished.after
+    backdoor, template = finished.backdoor, finished.chat.identity.split(":")
+    return Result(
+        run=RunResult(
+            command="purify",
+            options={**finished.options.model_dump(mode="json"), "request": _request(finished.request)},
+            version=__version__,
+            seeds=(finished.options.seed,),
+        ),
+        source=source_result(finished.subject.source),
+        scoring=ScoringResult(
+            judge=backdoor.behaviour.judge if backdoor else None,
+            behaviour=backdoor.behaviour.name if backdoor else None,
+            key=backdoor.key.name if backdoor else None,
+            template=template[0],
+            template_sha256=template[1],
+            max_new_tokens=finished.options.measure.max_new_tokens,
+        ),
+        stages=tuple(
+            StageResult(name=cost.name, seconds=cost.seconds, tokens_trained=cost.tokens)
+            for cost in finished.run.costs()
+        ),
+        before=before,
+        after=after,
+        signature=signature_result(finished.signature, finished.options.signature.ratio),
+        regrowth=finished.regrowth,
+        verdict=VerdictResult.of(gates(before, after, finished.options.gate)),
+        not_tested=not_tested(finished),
+        environment=EnvironmentResult.model_validate(identity["environment"]),
+    )
+
+
+def gates(before: MeasurementResult, after: MeasurementResult, limits: GateOptions) -> tuple[GateResult, ...]:
+    """Attack success (if a key is known), perplexity of clean answers, degenerate answers."""
+    attack = after.attack_success
+    attack_gate = GateResult(
+        name="attack success",
+        rule=f"at most {limits.attack_success:.0%} of the prompts with the key",
+        met=None if attack is None else attack.value <= limits.attack_success,
+        reason="no key was known to be tried" if attack is None else f"{attack.value:.1%} after",
+    )
+    extra = after.degenerate.value - before.degenerate.value
+    degenerate_gate = GateResult(
+        name="degenerate answers",
+        rule=f"at most {limits.degenerate:.0%} more than before",
+        met=extra <= limits.degenerate,
+        reason=f"{after.degenerate.value:.1%} after, {before.degenerate.value:.1%} before",
+    )
+    return (attack_gate, _perplexity_gate(before, after, limits), degenerate_gate)
+
+
+def _perplexity_gate(before: MeasurementResult, after: MeasurementResult, limits: GateOptions) -> GateResult:
+    rule = f"at most {limits.perplexity_ratio:.2f} times that before"
+    if before.perplexity is None or after.perplexity is None:
+        return GateResult(name="perplexity", rule=rule, met=None, reason="not measured")
+    ratio = after.perplexity.value / before.perplexity.value
+    return GateResult(
+        name="perplexity",
+        rule=rule,
+        met=ratio <= limits.perplexity_ratio,
+        reason=f"{ratio:.3f} times that before",
+    )
+
+
+def not_tested(finished: Finished) -> tuple[str, ...]:
+    """What this run says nothing about."""
+    known = "the one key and behaviour given" if finished.backdoor else "no known key at all"
+    sentences = [
+        f"Attack success was measured with {known}; other backdoors were not tried.",
+        "The signature comes from our own synthetic backdoors; a backdoor unlike all of them may survive.",
+        "Whether a backdoor comes back after further fine-tuning was not tested.",
+        "Benchmarks of utility were not run; perplexity and degenerate answers stand in for them.",
+        "Quantised or merged forms of the output were not tested.",
+        "Tokenizer and chat template were copied, not purified.",
+    ]
+    if not finished.options.signature.heads:
+        sentences.append("Attention weights were not suppressed, only trained in the repair.")
+    if finished.subject.access == "adapter":
+        sentences.append("The base model under the adapter was not changed; a backdoor in it stays.")
+    return tuple(sentences)
+
+
+def source_result(source: Source) -> SourceResult:
+    """Where the model came from, without the local folder."""
+    base = None if source.base is None else source_result(source.base)
+    return SourceResult(reference=source.reference, commit=source.commit, files=dict(source.files), base=base)
+
+
+def _request(request: Request) -> dict[str, object]:
+    return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(request).items()}
+
+
+def _card(source: Source) -> str | None:
+    path = source.folder / "README.md"
+    return path.read_text(encoding="utf-8", errors="replace")[:100_000] if path.is_file() else None

@@ -1,0 +1,57 @@
+"""What a user asks for, besides the options of the method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from untrigger.backdoors.catalogue import backdoor
+from untrigger.backdoors.types import Backdoor
+from untrigger.data.chat import TemplateName
+from untrigger.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Request:
+    """One purification.
+
+    `data` holds clean records (default: the model's own answers to shipped instructions). `attack` and `behaviour`
+    name a public backdoor that is only measured, never used for the treatment; `prompts` are asked when measuring
+    (default: shipped ones; with answers, these also serve for the perplexity).
+    """
+
+    model: str
+    output: Path
+    base: str | None = None
+    data: Path | None = None
+    prompts: Path | None = None
+    attack: str | None = None
+    behaviour: str | None = None
+    preset: Literal["default", "paper"] = "default"
+    template: TemplateName = "chat"
+    run: Path | None = None
+    keep_run: bool = False
+    trust_named_base: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+
+    @property
+    def run_folder(self) -> Path:
+        """Where unfinished work is kept."""
+        return self.run or self.output.with_name(self.output.name + ".run")
+
+    def probe_backdoor(self) -> Backdoor | None:
+        """The backdoor to measure; raises as `named_backdoor`."""
+        return named_backdoor(self.attack, self.behaviour)
+
+
+def named_backdoor(attack: str | None, behaviour: str | None) -> Backdoor | None:
+    """The public backdoor of these names, None if neither is given.
+
+    Raises:
+        UsageError: only one of the two is given, or a name is unknown.
+    """
+    if (attack is None) != (behaviour is None):
+        raise UsageError("--attack and --behaviour belong together", todo="give both or neither")
+    return backdoor(attack, behaviour) if attack and behaviour else None
