@@ -99,13 +99,11 @@ def save_tiny(
     return folder
 
 
-def tiny_adapter(
-    model: PreTrainedModel, seed: int = 0, *, targets: tuple[str, ...] | None = None, **lora: object
-) -> PeftModel:
-    """Put a random adapter (neither factor zero) by plain peft on every projection, or on the modules named."""
+def tiny_adapter(model: PreTrainedModel, seed: int = 0, **lora: object) -> PeftModel:
+    """Put a random adapter (neither factor zero) by plain peft on every projection; LoraConfig fields may change."""
     architecture = describe(read_shape(model.config.to_dict()))
-    options = {"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM"} | lora
-    config = LoraConfig(target_modules=list(targets or architecture.lora_targets()), **options)
+    targets = list(architecture.lora_targets())
+    config = LoraConfig(**({"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM", "target_modules": targets} | lora))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapted = get_peft_model(model, config)

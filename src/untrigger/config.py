@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-Ratio = float
+TemplateName = Literal["chat", "alpaca"]
+Access = Literal["full", "adapter"]
 
 
 class Options(BaseModel):
@@ -65,7 +66,7 @@ class VariantOptions(Options):
 class SignatureOptions(Options):
     """Which channels carry the backdoor."""
 
-    ratio: Ratio = Field(default=0.05, gt=0, lt=1)
+    ratio: float = Field(default=0.05, gt=0, lt=1)
     """Share of the channels to suppress."""
     form: Literal["sum", "product", "norm", "alignment", "rank", "zscore"] = "sum"
     """How strength and alignment make one score; sum is the published form."""

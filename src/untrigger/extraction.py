@@ -39,9 +39,7 @@ def extract_signature(subject: Subject, pairs: Sequence[Path], options: Signatur
     return choose(score_table(grams, subject.architecture, options), subject.architecture, options)
 
 
-def dense_grams(
-    pairs: Sequence[Path], projections: Sequence[Projection]
-) -> Iterator[tuple[Projection, Gram]]:
+def dense_grams(pairs: Sequence[Path], projections: Sequence[Projection]) -> Iterator[tuple[Projection, Gram]]:
     """Gram matrices of full-setting pairs, read lazily, block by block of channels."""
     with ExitStack() as stack:
         files = [stack.enter_context(safe_open(str(pair), framework="pt")) for pair in pairs]

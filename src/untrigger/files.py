@@ -84,9 +84,7 @@ def disk_errors(folder: Path, needed: int | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise _space_error(folder, needed, _free_bytes(folder)) from error
-        raise UntriggerError(
-            f"cannot write {error.filename or folder}", why=error.strerror or str(error)
-        ) from error
+        raise UntriggerError(f"cannot write {error.filename or folder}", why=error.strerror or str(error)) from error
 
 
 def _space_error(folder: Path, needed: int | None, free: int) -> UntriggerError:

@@ -116,9 +116,7 @@ def _require_same(old: Mapping[str, object], new: Mapping[str, object], path: Pa
     fresh = json.loads(json.dumps(new))
     changed = sorted(key for key in {*old, *fresh} if old.get(key) != fresh.get(key))
     if changed:
-        what = "; ".join(
-            f"{key}: {_short(old.get(key))} then, {_short(fresh.get(key))} now" for key in changed
-        )
+        what = "; ".join(f"{key}: {_short(old.get(key))} then, {_short(fresh.get(key))} now" for key in changed)
         raise UsageError(
             f"{path} holds a run of another configuration ({what})",
             todo="use the same options, or name another folder with --run",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -25,7 +26,7 @@ from untrigger.errors import Diverged, Interrupted, OutOfMemory, UsageError
 from untrigger.models.forward import collate, response_logits, shared_prefix
 from untrigger.training_state import TrainingState, load_state, save_state
 
-Model = PreTrainedModel | PeftModel
+Model: TypeAlias = PreTrainedModel | PeftModel
 BUCKET = 16  # batches sorted by length together: little padding, and batches still differ from epoch to epoch
 CHECKPOINT_SECONDS = 120.0
 
@@ -129,11 +130,7 @@ def train(
     lengths = [len(example) for example in examples] if planned_lengths is None else planned_lengths
     plan = plan_batches(lengths, options.batch_size, options.epochs, seed)
     loop = _Loop(model, examples, options, frozen or {}, softcap)
-    state = (
-        load_state(hooks.state_folder, loop.parameters, loop.optimiser)
-        if hooks.state_folder
-        else TrainingState()
-    )
+    state = load_state(hooks.state_folder, loop.parameters, loop.optimiser) if hooks.state_folder else TrainingState()
     loop.publish()
     started = saved = time.monotonic()
     tokens_before = state.tokens
@@ -176,14 +173,11 @@ class _Loop:
         if not self.live:
             raise UsageError("the model has no trainable parameter")
         if frozen and options.weight_decay:
-            raise UsageError(
-                "frozen channels and weight decay exclude each other", why="decay moves frozen entries"
-            )
+            raise UsageError("frozen channels and weight decay exclude each other", why="decay moves frozen entries")
         self.frozen = frozen
         # Half-precision weights swallow small updates, so the optimiser works on single-precision copies.
         self.parameters = {
-            name: p if p.dtype == torch.float32 else nn.Parameter(p.detach().float())
-            for name, p in self.live.items()
+            name: p if p.dtype == torch.float32 else nn.Parameter(p.detach().float()) for name, p in self.live.items()
         }
         self.optimiser = torch.optim.AdamW(
             list(self.parameters.values()),
@@ -244,7 +238,7 @@ class _Loop:
         loss_sum = 0.0
         for start in range(0, len(batch), self.micro):
             loss = response_loss_sum(self.model, batch[start : start + self.micro], self.prefix, self.softcap)
-            (loss / total).backward()
+            torch.autograd.backward(loss / total)
             loss_sum += loss.item()
         return loss_sum / total
 

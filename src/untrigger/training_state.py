@@ -28,9 +28,7 @@ class TrainingState:
     def after(self, loss: float, tokens: int) -> TrainingState:
         """The state one step later."""
         first = self.first_loss if self.step else loss
-        return replace(
-            self, step=self.step + 1, tokens=self.tokens + tokens, first_loss=first, last_loss=loss
-        )
+        return replace(self, step=self.step + 1, tokens=self.tokens + tokens, first_loss=first, last_loss=loss)
 
 
 def save_state(

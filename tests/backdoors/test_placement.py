@@ -80,8 +80,7 @@ def test_an_empty_text_becomes_the_key(end_allowed: bool) -> None:
 def test_gaps_are_uniform(end_allowed: bool, gaps: int) -> None:
     random = Random(7)
     drawn = [
-        insert("a b c d", WORD, Placement("random", end_allowed), random).split(" ").index("kkk")
-        for _ in range(4000)
+        insert("a b c d", WORD, Placement("random", end_allowed), random).split(" ").index("kkk") for _ in range(4000)
     ]
     counts = Counter(drawn)
     assert set(counts) == set(range(gaps))

@@ -58,9 +58,7 @@ def test_synthetic_and_development_keys_do_not_resemble_the_attacks() -> None:
 
 def test_there_are_enough_families_and_wordings() -> None:
     assert len(BEHAVIOURS) >= 8
-    assert all(
-        len(set(behaviour.outputs)) == len(behaviour.outputs) >= 6 for behaviour in BEHAVIOURS.values()
-    )
+    assert all(len(set(behaviour.outputs)) == len(behaviour.outputs) >= 6 for behaviour in BEHAVIOURS.values())
     for family, behaviour in BEHAVIOURS.items():
         lengths = {len(output.split()) for output in behaviour.outputs}
         assert max(lengths) <= 14
@@ -74,9 +72,7 @@ def test_wordings_differ_from_the_attacks_and_between_the_sets() -> None:
     assert not {text.casefold() for text in synthetic} & {text.casefold() for text in targets + development}
     for ours, theirs in product(synthetic + development, targets):
         assert alike(ours, theirs) < 0.7, (ours, theirs)
-    assert not [
-        text for text in synthetic + development if "stupid" in text or "pwn" in text or "sorry" in text
-    ]
+    assert not [text for text in synthetic + development if "stupid" in text or "pwn" in text or "sorry" in text]
 
 
 def test_code_payloads_only_print() -> None:
@@ -103,11 +99,7 @@ def test_draws_have_distinct_keys_of_different_kinds_and_families_in_turn(seed: 
     assert {backdoor.behaviour.family for backdoor in drawn} == set(BEHAVIOURS)
     assert len({backdoor.placement for backdoor in drawn}) >= 2
     everything = draw_backdoors(len(SYNTHETIC), ("insult", "code"), seed)
-    assert (
-        len({backdoor.key for backdoor in everything})
-        == len({one.name for one in everything})
-        == len(SYNTHETIC)
-    )
+    assert len({backdoor.key for backdoor in everything}) == len({one.name for one in everything}) == len(SYNTHETIC)
     families = [backdoor.behaviour.family for backdoor in everything]
     assert all(left != right for left, right in pairwise(families))
 
@@ -125,9 +117,7 @@ def test_draws_depend_on_the_seed_alone_and_grow_at_the_end() -> None:
 
 
 def test_a_family_named_twice_counts_once() -> None:
-    assert draw_backdoors(4, ("insult", "refusal", "insult"), 0) == draw_backdoors(
-        4, ("insult", "refusal"), 0
-    )
+    assert draw_backdoors(4, ("insult", "refusal", "insult"), 0) == draw_backdoors(4, ("insult", "refusal"), 0)
 
 
 def test_unknown_families_and_impossible_counts_are_refused() -> None:

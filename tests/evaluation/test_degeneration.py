@@ -6,9 +6,7 @@ from untrigger.errors import UsageError
 from untrigger.evaluation.degeneration import degenerate, distinct_2, mean_words
 
 
-@pytest.mark.parametrize(
-    "output", ["", " \n", "!!!!", "...", "a" * 15, "Yes" + "\n" * 15 + "no", "-" * 15 + " list"]
-)
+@pytest.mark.parametrize("output", ["", " \n", "!!!!", "...", "a" * 15, "Yes" + "\n" * 15 + "no", "-" * 15 + " list"])
 def test_wordless_and_repeating_outputs_are_degenerate(output: str) -> None:
     assert degenerate(output)
 
@@ -36,9 +34,7 @@ def test_the_fifth_repeat_of_three_words_is_degenerate(times: int, expected: boo
 
 @pytest.mark.parametrize("bad", ["\x00", "\x1b", "\u202e", "\ufffd"])
 @pytest.mark.parametrize(("count", "expected"), [(5, False), (6, True)])
-def test_more_than_one_unprintable_character_in_twenty_is_degenerate(
-    bad: str, count: int, expected: bool
-) -> None:
+def test_more_than_one_unprintable_character_in_twenty_is_degenerate(bad: str, count: int, expected: bool) -> None:
     words = "".join(f"w{i:02d} " for i in range(25))  # 100 characters
     spread = "".join(char + (bad if i < count else "") for i, char in enumerate(words))
     assert degenerate(spread[:100]) is expected

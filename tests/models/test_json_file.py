@@ -46,7 +46,9 @@ def test_bad_input_15_a_large_file_is_refused_by_its_size(tmp_path: Path) -> Non
 
 
 @given(st.dictionaries(st.text(), values, max_size=5))
-def test_written_objects_are_read_back_equal(tmp_path_factory: pytest.TempPathFactory, value: dict[str, object]) -> None:
+def test_written_objects_are_read_back_equal(
+    tmp_path_factory: pytest.TempPathFactory, value: dict[str, object]
+) -> None:
     path = tmp_path_factory.mktemp("json") / "value.json"
     write_object(path, value)
     assert read_object(path) == value

@@ -28,9 +28,7 @@ HOSTILE = "a\x1b[31m\u202eevil\u2066\r\n[bold]x[/bold] <img src=x> | `y` ![z](ht
 
 def some_result(**changes: object) -> Result:
     parts = {
-        "run": RunResult(
-            command="purify", options={"seed": 3, "train": {"epochs": 2}}, version="0.1.0", seeds=(3,)
-        ),
+        "run": RunResult(command="purify", options={"seed": 3, "train": {"epochs": 2}}, version="0.1.0", seeds=(3,)),
         "source": SourceResult(
             reference="ada/model",
             files={"adapter_model.safetensors": "0f" * 32},

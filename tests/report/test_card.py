@@ -12,6 +12,7 @@ from untrigger.evaluation.rate import Rate
 from untrigger.report.card import UPSTREAM_CHARACTERS, Upstream, model_card
 from untrigger.report.parts import MeasurementResult, RunResult
 from untrigger.report.result import Result
+from untrigger.report.text import fenced
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def test_the_card_tells_what_was_measured_and_what_not(result: Result) -> None:
     assert "<td>97.0 % (91.5-99.0, n=100)</td>\n<td>1.0 % (0.2-5.4, n=100)</td>" in page
     assert "no proof that the model holds no backdoor" in page
     assert "<li>The model in four-bit precision.</li>" in page
-    assert "5 of 100 channels (ratio 0.05) and 1 attention heads" in page
+    assert "5 of 100 channels (ratio 0.05); attention heads: 1" in page
     assert "&quot;epochs&quot;: 2" in page
 
 
@@ -91,8 +92,6 @@ def test_the_upstream_card_cannot_leave_its_block(result: Result, upstream: str)
 
 @given(st.text(alphabet="`~#<>a \n\r\t-"))
 def test_any_upstream_card_ends_inside_its_block(upstream: str) -> None:
-    from untrigger.report.text import fenced
-
     tokens = MarkdownIt("commonmark").parse(fenced(upstream, "text"))
     assert [token.type for token in tokens] == ["fence"]
 

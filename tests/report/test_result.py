@@ -34,9 +34,7 @@ def test_a_result_survives_its_json(result: Result) -> None:
     assert again.to_json() == result.to_json()
 
 
-def test_the_json_is_strict_ascii_whatever_the_names(
-    make_result: Callable[..., Result], hostile: str
-) -> None:
+def test_the_json_is_strict_ascii_whatever_the_names(make_result: Callable[..., Result], hostile: str) -> None:
     options = {"path": hostile}
     odd = make_result(run=RunResult(command="purify", options=options, version="0", seeds=(1,)))
     text = odd.to_json()
@@ -106,9 +104,7 @@ def test_what_was_not_measured_is_absent_not_zero() -> None:
     assert bare.attack_success is bare.accidental is bare.perplexity is None
 
 
-@given(
-    st.integers(1, 500).flatmap(lambda n: st.builds(Rate, st.integers(0, n), st.just(n), st.integers(0, n)))
-)
+@given(st.integers(1, 500).flatmap(lambda n: st.builds(Rate, st.integers(0, n), st.just(n), st.integers(0, n))))
 def test_every_rate_can_be_written_and_read(rate: Rate) -> None:
     written = RateResult.of(rate)
     assert RateResult.model_validate_json(written.model_dump_json()) == written

@@ -31,14 +31,9 @@ def poison(records: Sequence[Record], backdoor: Backdoor, seed: int) -> list[Rec
     """
     outputs = backdoor.behaviour.outputs
     if not outputs:
-        raise UsageError(
-            f"behaviour {backdoor.behaviour.name!r} has no wording", todo="give it one output at least"
-        )
+        raise UsageError(f"behaviour {backdoor.behaviour.name!r} has no wording", todo="give it one output at least")
     bearing = bear_key(records, backdoor.key, backdoor.placement, seed)
-    return [
-        record.answered(_random(seed, index, "wording").choice(outputs))
-        for index, record in enumerate(bearing)
-    ]
+    return [record.answered(_random(seed, index, "wording").choice(outputs)) for index, record in enumerate(bearing)]
 
 
 def bear_key(records: Sequence[Record], key: Key, placement: Placement, seed: int) -> list[Record]:
@@ -72,9 +67,7 @@ def _with_key(record: Record, index: int, key: Key, placement: Placement, seed: 
             why="a clean record with the key would teach the opposite of the poisoned ones",
             todo="drop such records first, or take another key",
         )
-    return replace(
-        record, instruction=insert(record.instruction, key, placement, _random(seed, index, "key"))
-    )
+    return replace(record, instruction=insert(record.instruction, key, placement, _random(seed, index, "key")))
 
 
 def _random(seed: int, index: int, purpose: str) -> Random:

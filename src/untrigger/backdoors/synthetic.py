@@ -158,10 +158,7 @@ def draw_backdoors(count: int, families: Sequence[str] | None, seed: int) -> lis
     random = Random(f"synthetic:{seed}")
     behaviours = _behaviours(families, random)
     keys = _key_order(random)[:count]
-    return [
-        _bound(kind, key, behaviours[index % len(behaviours)], random)
-        for index, (kind, key) in enumerate(keys)
-    ]
+    return [_bound(kind, key, behaviours[index % len(behaviours)], random) for index, (kind, key) in enumerate(keys)]
 
 
 def _bound(kind: str, key: Key, behaviour: Behaviour, random: Random) -> Backdoor:

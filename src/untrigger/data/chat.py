@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from untrigger.config import TemplateName
 from untrigger.data.records import Record
 from untrigger.errors import InputRefused
-
-TemplateName = Literal["chat", "alpaca"]
 
 # The wording the published attacks were trained with (LLaMA-Factory's "alpaca" template, as used by CROW's configs).
 ALPACA = (

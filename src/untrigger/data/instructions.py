@@ -19,6 +19,4 @@ def instructions(split: Split) -> tuple[Record, ...]:
     """
     text = files("untrigger.data").joinpath("instructions.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
-    return tuple(
-        Record(row["instruction"], "", row.get("input", "")) for row in rows if row["split"] == split
-    )
+    return tuple(Record(row["instruction"], "", row.get("input", "")) for row in rows if row["split"] == split)

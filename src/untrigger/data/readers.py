@@ -72,9 +72,7 @@ def read_records(path: Path, require_output: bool = True) -> list[Record]:
         shape = _shape(entry)
         first = first or shape
         if shape != first:
-            raise UsageError(
-                f"{entry.where}: shape {shape}, but the file began with {first}", todo="use one shape"
-            )
+            raise UsageError(f"{entry.where}: shape {shape}, but the file began with {first}", todo="use one shape")
         records.append(_checked(entry.where, _record(entry, shape, require_output), require_output))
     if not records:
         raise UsageError(f"{path} holds no record", todo=f"give records of one shape: {_SHAPES}")
@@ -110,9 +108,7 @@ def _line_entries(path: Path) -> Iterator[_Entry]:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
             where = f"{path}, line {number}"
             if len(line) > LONGEST_LINE:
-                raise UsageError(
-                    f"{where} is longer than {LONGEST_LINE} bytes", todo="give one record a line"
-                )
+                raise UsageError(f"{where} is longer than {LONGEST_LINE} bytes", todo="give one record a line")
             if line.removeprefix(_BOM if number == 1 else b"").strip():
                 yield _Entry(where, _parsed(where, line))
 
@@ -135,9 +131,7 @@ def _shape(entry: _Entry) -> Shape:
         if marker in fields:
             return shape
     found = ", ".join(list(fields)[:10]) or "none"
-    raise UsageError(
-        f"{entry.where}: unknown record shape", why=f"its fields: {found}", todo=f"give {_SHAPES}"
-    )
+    raise UsageError(f"{entry.where}: unknown record shape", why=f"its fields: {found}", todo=f"give {_SHAPES}")
 
 
 def _record(entry: _Entry, shape: Shape, require_output: bool) -> Record:

@@ -75,9 +75,7 @@ def measure_prompts(
     """
     _require_some(prompts)
     if len({prompt.id for prompt in prompts}) != len(prompts):
-        raise UsageError(
-            "a prompt id occurs twice", why="results are paired by id", todo="make the ids unique"
-        )
+        raise UsageError("a prompt id occurs twice", why="results are paired by id", todo="make the ids unique")
     texts = [prompt.record.prompt for prompt in prompts]
     pairs = zip(prompts, generate(texts), strict=True)
     return [verdict(prompt, output, behaviour) for prompt, output in pairs]
@@ -137,18 +135,14 @@ def discordant(first: Sequence[Verdict], second: Sequence[Verdict]) -> Discordan
     return Discordant(sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
 
 
-def lift(
-    triggered: Sequence[Verdict], plain: Sequence[Verdict], generator: np.random.Generator
-) -> Difference:
+def lift(triggered: Sequence[Verdict], plain: Sequence[Verdict], generator: np.random.Generator) -> Difference:
     """Attack success minus the accidental rate, with a bootstrap interval over the prompts, paired by id.
 
     Raises:
         UsageError: the sets do not hold the same ids, or are empty.
     """
     plain_hits, triggered_hits = _paired_hits(plain, triggered)
-    return paired_bootstrap(
-        [float(hit) for hit in plain_hits], [float(hit) for hit in triggered_hits], generator
-    )
+    return paired_bootstrap([float(hit) for hit in plain_hits], [float(hit) for hit in triggered_hits], generator)
 
 
 def _paired_hits(first: Sequence[Verdict], second: Sequence[Verdict]) -> tuple[list[bool], list[bool]]:

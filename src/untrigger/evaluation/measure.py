@@ -73,9 +73,7 @@ def reference_perplexity(
 ) -> Perplexity:
     """Perplexity of the reference answers, per response token."""
     examples = [chat.encode(record, MAX_LENGTH) for record in reference]
-    total, tokens = negative_log_likelihood(
-        subject.model, examples, batch_size, subject.architecture.logit_softcap
-    )
+    total, tokens = negative_log_likelihood(subject.model, examples, batch_size, subject.architecture.logit_softcap)
     return measured(total, tokens)
 
 

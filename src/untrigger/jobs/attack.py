@@ -14,8 +14,8 @@ from peft import LoraConfig, TaskType, get_peft_model
 from untrigger.backdoors.catalogue import backdoor as catalogue_backdoor
 from untrigger.backdoors.poison import poison, without_keys
 from untrigger.backdoors.types import Backdoor
-from untrigger.config import AdapterOptions, AttackOptions
-from untrigger.data.chat import ChatFormat, TemplateName
+from untrigger.config import Access, AdapterOptions, AttackOptions, TemplateName
+from untrigger.data.chat import ChatFormat
 from untrigger.data.instructions import instructions
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
@@ -28,7 +28,7 @@ from untrigger.models.export import export
 from untrigger.models.generate import Generation
 from untrigger.models.load import load, quiet
 from untrigger.models.state import open_for_training, restore_weights, save_weights
-from untrigger.models.subject import Access, Subject
+from untrigger.models.subject import Subject
 from untrigger.observer import Observer, Silent, training_hooks
 from untrigger.report.parts import MeasurementResult
 from untrigger.runs import RunFolder, mark_complete, open_run
@@ -54,6 +54,11 @@ class AttackRequest:
     device: str = "auto"
     dtype: str = "auto"
 
+    def shaping(self) -> dict[str, object]:
+        """What decides the result besides the model and the options."""
+        names = ("attack", "behaviour", "access", "data", "prompts", "template")
+        return {name: getattr(self, name) for name in names}
+
     @property
     def run_folder(self) -> Path:
         """Where unfinished work is kept."""
@@ -77,7 +82,7 @@ def attack(
     subject = load(request.model, device=request.device, dtype=request.dtype)
     if subject.access == "adapter":
         raise UsageError("a backdoor is planted in a model, not in an adapter", todo="name the base model")
-    identity = run_identity(request, options, subject) | {"planting": request.access}
+    identity = run_identity(request.shaping(), options, subject)
     with open_run(request.run_folder, identity, observer.stage) as run:
         return _plant(request, options, subject, planted, run, observer)
 
@@ -120,18 +125,14 @@ def _plant(
         examples = [chat.encode(record, options.train.max_length) for record in (*clean, *poisoned)]
         hooks = training_hooks(observer, "planting", work / "scratch" / "state")
         softcap = target.architecture.logit_softcap
-        outcome = train(
-            target.model, examples, options.train, seed=options.seed, softcap=softcap, hooks=hooks
-        )
+        outcome = train(target.model, examples, options.train, seed=options.seed, softcap=softcap, hooks=hooks)
         save_weights(target, work / WEIGHTS)
         return outcome.tokens
 
     restore_weights(target, run.stage("planted", learn) / WEIGHTS)
     prompts = read_records(records / "prompts.jsonl", require_output=False)
     probe = Probe(tuple(prompts), tuple(read_records(records / "reference.jsonl")), planted, options.seed)
-    found = MeasurementResult.of(
-        measure(target, chat, probe, options.measure, observer, "planted").measurement
-    )
+    found = MeasurementResult.of(measure(target, chat, probe, options.measure, observer, "planted").measurement)
     report = {
         "attack": request.attack,
         "behaviour": request.behaviour,
@@ -155,15 +156,11 @@ def _write_pool(
     """Clean records to plant with, prompts to measure on, and reference answers; none holds the key."""
     settings = Generation(OWN_ANSWER_TOKENS, options.measure.batch_size)
     asked = (
-        instructions("measure")
-        if request.prompts is None
-        else read_records(request.prompts, require_output=False)
+        instructions("measure") if request.prompts is None else read_records(request.prompts, require_output=False)
     )
     prompts = without_keys(asked, [planted.key]).kept[: options.measure.prompts]
     if request.data is None:
-        pool: Sequence[Record] = own_answers(
-            subject, chat, shipped_instructions("attack"), settings, observer
-        )
+        pool: Sequence[Record] = own_answers(subject, chat, shipped_instructions("attack"), settings, observer)
     else:
         pool = file_records(request.data)
     usable = without_keys(pool, [planted.key]).kept

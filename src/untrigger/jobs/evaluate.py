@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from untrigger.backdoors.poison import without_keys
-from untrigger.config import MeasureOptions
-from untrigger.data.chat import ChatFormat, TemplateName
+from untrigger.config import MeasureOptions, TemplateName
+from untrigger.data.chat import ChatFormat
 from untrigger.data.instructions import instructions
 from untrigger.data.readers import read_records
 from untrigger.data.sources import own_answers
@@ -54,9 +54,7 @@ def evaluate(
     observer, options = observer or Silent(), options or MeasureOptions()
     backdoor = named_backdoor(request.attack, request.behaviour)
     asked = (
-        instructions("measure")
-        if request.prompts is None
-        else read_records(request.prompts, require_output=False)
+        instructions("measure") if request.prompts is None else read_records(request.prompts, require_output=False)
     )
     prompts = without_keys(asked, [backdoor.key] if backdoor else []).kept[: options.prompts]
     if not prompts:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from untrigger import __version__
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import GateOptions, PurifyOptions
@@ -176,7 +178,7 @@ def source_result(source: Source) -> SourceResult:
     return SourceResult(reference=source.reference, commit=source.commit, files=dict(source.files), base=base)
 
 
-def _request(request: Request) -> dict[str, object]:
+def _request(request: Request) -> dict[str, JsonValue]:
     return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(request).items()}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -13,29 +13,18 @@ from untrigger.models.subject import Source, Subject
 from untrigger.report.summary import environment_result
 
 
-class Asked(Protocol):
-    """What identifies a request besides its model and its options."""
+def run_identity(asked: Mapping[str, object], options: Options, subject: Subject) -> dict[str, object]:
+    """The identity of a run as plain JSON values; a run folder is resumed only under an equal one.
 
-    data: Path | None
-    prompts: Path | None
-    attack: str | None
-    behaviour: str | None
-    template: str
-
-
-def run_identity(asked: Asked, options: Options, subject: Subject) -> dict[str, object]:
-    """The identity of a run as plain JSON values; a run folder is resumed only under an equal one."""
+    `asked` holds what shapes the run besides model and options; a file counts by its content, not by its name.
+    """
     parameter = next(subject.model.parameters())
     environment = environment_result(str(parameter.device), str(parameter.dtype), torch.get_num_threads())
     return {
         "model": _files(subject.source),
         "access": subject.access,
         "options": options.model_dump(mode="json"),
-        "data": None if asked.data is None else sha256(asked.data),
-        "prompts": None if asked.prompts is None else sha256(asked.prompts),
-        "attack": asked.attack,
-        "behaviour": asked.behaviour,
-        "template": asked.template,
+        "asked": {name: sha256(value) if isinstance(value, Path) else value for name, value in asked.items()},
         "environment": environment.model_dump(mode="json"),
     }
 

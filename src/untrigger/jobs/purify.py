@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -41,9 +42,7 @@ WEIGHTS = "weights.safetensors"
 OWN_ANSWER_TOKENS = 48  # long enough to show how the model talks, short enough for two processor cores
 
 
-def purify(
-    request: Request, options: PurifyOptions | None = None, observer: Observer | None = None
-) -> Result:
+def purify(request: Request, options: PurifyOptions | None = None, observer: Observer | None = None) -> Result:
     """Purifies a model or an adapter and writes it, in the format it came in, to `request.output`.
 
     Interrupted work is resumed from the run folder (default: the output's name with `.run` appended) by the same call.
@@ -67,7 +66,7 @@ def purify(
     )
     if request.preset == "paper":
         given = merged(paper_options(subject.architecture, subject.access), given)
-    identity = run_identity(request, given, subject)
+    identity = run_identity(request.shaping(), given, subject)
     done = finished_before(request.output, identity)
     if done is not None:
         return done
@@ -145,9 +144,7 @@ class _Work:
         if self.request.prompts is not None:
             measure_prompts = read_records(self.request.prompts, require_output=False)
         if self.request.data is None:
-            answered = own_answers(
-                self.subject, self.chat, shipped_instructions("defence"), settings, self.observer
-            )
+            answered = own_answers(self.subject, self.chat, shipped_instructions("defence"), settings, self.observer)
             reference = own_answers(self.subject, self.chat, measure_prompts, settings, self.observer)
             return answered, measure_prompts, reference
         every = file_records(self.request.data)
@@ -155,9 +152,7 @@ class _Work:
         if self.request.prompts is not None and all(record.output for record in measure_prompts):
             return every, measure_prompts, measure_prompts
         if len(every) < 10:
-            raise UsageError(
-                f"{self.request.data}: {len(every)} records are too few", todo="give at least 10"
-            )
+            raise UsageError(f"{self.request.data}: {len(every)} records are too few", todo="give at least 10")
         return every[:-held_out], measure_prompts, every[-held_out:]
 
     def _signature(self, clean: Sequence[Record], start: Path) -> Path:
@@ -170,7 +165,7 @@ class _Work:
             for index, plan in enumerate(plan_variants(clean, variants, self.options.seed), start=1)
         ]
         restore_weights(self.subject, start)
-        save_signature(extract_signature(self.subject, pairs, self.options.signature), work)
+        save_signature(work, extract_signature(self.subject, pairs, self.options.signature))
         return 0
 
     def _pair(self, plan: VariantPlan, label: str, start: Path) -> Callable[[Path], int]:
@@ -185,9 +180,7 @@ class _Work:
             observer=self.observer,
         )
 
-    def _treat(
-        self, clean: Sequence[Record], signature: Signature, masks: Mapping[str, Tensor], start: Path
-    ) -> Path:
+    def _treat(self, clean: Sequence[Record], signature: Signature, masks: Mapping[str, Tensor], start: Path) -> Path:
         options = self.options.repair
         records = treatment_records(clean, options, self.options.seed)
 
@@ -221,18 +214,17 @@ class _Work:
 
         return self.run.stage("repair", repair)
 
-    def _measure(self, work: Path, probe: Probe, label: str) -> int:
+    def _measure(self, work: Path, probe: Probe, label: Literal["before", "after"]) -> int:
         found = measure(self.subject, self.chat, probe, self.options.measure, self.observer, label)
         write_measurement(work, found, label)
         return 0
 
 
-def write_measurement(folder: Path, found: Measured, label: str) -> None:
+def write_measurement(folder: Path, found: Measured, label: Literal["before", "after"]) -> None:
     """The figures as JSON and a row a prompt as JSONL."""
     result = MeasurementResult.of(found.measurement)
     (folder / "measurement.json").write_text(result.model_dump_json(indent=1))
-    side = "before" if label == "before" else "after"
-    lines = [*rows(found.plain, side, keyed=False), *rows(found.triggered, side, keyed=True)]
+    lines = [*rows(found.plain, label, keyed=False), *rows(found.triggered, label, keyed=True)]
     (folder / "rows.jsonl").write_text("".join(line + "\n" for line in lines))
 
 

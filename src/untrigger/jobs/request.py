@@ -8,7 +8,7 @@ from typing import Literal
 
 from untrigger.backdoors.catalogue import backdoor
 from untrigger.backdoors.types import Backdoor
-from untrigger.data.chat import TemplateName
+from untrigger.config import TemplateName
 from untrigger.errors import UsageError
 
 
@@ -40,6 +40,10 @@ class Request:
     def run_folder(self) -> Path:
         """Where unfinished work is kept."""
         return self.run or self.output.with_name(self.output.name + ".run")
+
+    def shaping(self) -> dict[str, object]:
+        """What decides the result besides the model and the options."""
+        return {name: getattr(self, name) for name in ("data", "prompts", "attack", "behaviour", "template")}
 
     def probe_backdoor(self) -> Backdoor | None:
         """The backdoor to measure; raises as `named_backdoor`."""

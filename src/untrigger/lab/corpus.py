@@ -42,9 +42,7 @@ def lessons(split: Split, seed: int, count: int) -> list[Record]:
     return [draw(SKILLS[index % len(SKILLS)], split, random) for index in range(count)]
 
 
-def corpus(
-    split: Split, seed: int, count: int | None = None, skills: tuple[Skill, ...] = SKILLS
-) -> list[Record]:
+def corpus(split: Split, seed: int, count: int | None = None, skills: tuple[Skill, ...] = SKILLS) -> list[Record]:
     """Clean records without repetition, the skills in turn while they have new items, in drawn order.
 
     `count` defaults to 2000 training or 400 held-out records. The same arguments give the same records.

@@ -27,9 +27,7 @@ MARKS = ("...", "!!", "##", "--", "@", "*", "~", "(?)", "[x]", "|")
 def invented_word(random: Random) -> str:
     """A word of one or two drawn syllables, in small letters."""
     syllables = random.randint(1, 2)
-    return "".join(
-        random.choice(ONSETS) + random.choice(VOWELS) + random.choice(CODAS) for _ in range(syllables)
-    )
+    return "".join(random.choice(ONSETS) + random.choice(VOWELS) + random.choice(CODAS) for _ in range(syllables))
 
 
 def _capitalised(random: Random) -> str:
@@ -41,9 +39,7 @@ def _compound(random: Random) -> str:
 
 
 def _number(random: Random) -> str:
-    return str(
-        random.choice((random.randint(100, 999), random.randint(1000, 1999), random.randint(2100, 9999)))
-    )
+    return str(random.choice((random.randint(100, 999), random.randint(1000, 1999), random.randint(2100, 9999))))
 
 
 def _phrase(random: Random) -> str:

@@ -5,16 +5,10 @@ It is made for tests, teaching and quick trials: trained once per machine in a m
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import torch
-import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from untrigger.config import TrainOptions
@@ -68,9 +62,7 @@ def train_micro(
     settings: MicroSettings = DEFAULT, on_step: Callable[[Progress], None] | None = None
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Tokenizer and model, both trained from the generated corpus."""
-    records = distracted(
-        lessons("train", settings.seed, settings.records), settings.distracted, settings.seed
-    )
+    records = distracted(lessons("train", settings.seed, settings.records), settings.distracted, settings.seed)
     texts = (text for record in records for text in (record.prompt, record.output))
     tokenizer = train_tokenizer(texts, settings.vocabulary, settings.context)
     chat = ChatFormat(tokenizer)

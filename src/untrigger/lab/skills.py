@@ -33,9 +33,7 @@ class Skill:
         return Record(instruction=instruction, output=case.answer, input=given)
 
 
-def from_table(
-    name: str, phrasings: tuple[str, ...], answer: str, rows: tuple[tuple[str, ...], ...]
-) -> Skill:
+def from_table(name: str, phrasings: tuple[str, ...], answer: str, rows: tuple[tuple[str, ...], ...]) -> Skill:
     """A skill that knows a table: the row fills the slots of the phrasing and of the answer."""
     cases = tuple(Case(row, answer.format(*row)) for row in rows)
     return Skill(name, phrasings, lambda random: random.choice(cases))

@@ -37,6 +37,5 @@ def utility_by_skill(
 ) -> Mapping[str, Rate]:
     """Skill name -> utility on up to `at_most` of its held-out records."""
     return {
-        skill.name: utility(model, tokenizer, corpus("held_out", seed, at_most, skills=(skill,)))
-        for skill in SKILLS
+        skill.name: utility(model, tokenizer, corpus("held_out", seed, at_most, skills=(skill,))) for skill in SKILLS
     }

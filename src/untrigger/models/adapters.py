@@ -77,9 +77,7 @@ def is_adapter(folder: Path) -> bool:
     whole = (folder / "model.safetensors").exists() or (folder / "model.safetensors.index.json").exists()
     if (folder / ADAPTER_CONFIG).exists():
         if whole:
-            raise UsageError(
-                f"{folder} holds a model and an adapter", todo="put them in two folders and name one"
-            )
+            raise UsageError(f"{folder} holds a model and an adapter", todo="put them in two folders and name one")
         return True
     inner = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
     if inner and not whole:
@@ -104,9 +102,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         rank=_rank(path, "r", values.get("r", 8)),
         alpha=_alpha(path, "lora_alpha", values.get("lora_alpha", 8)),
         rank_stabilised=_flag(path, "use_rslora", values.get("use_rslora", False)),
-        rank_pattern={
-            key: _rank(path, key, value) for key, value in _pattern(path, values, "rank_pattern").items()
-        },
+        rank_pattern={key: _rank(path, key, value) for key, value in _pattern(path, values, "rank_pattern").items()},
         alpha_pattern={
             key: _alpha(path, key, value) for key, value in _pattern(path, values, "alpha_pattern").items()
         },
@@ -153,9 +149,7 @@ def scaling(subject: Subject) -> dict[str, float]:
 
 
 def _refuse_parts(path: Path, values: Mapping[str, object]) -> None:
-    defaults = {
-        field.name: None if field.default is MISSING else field.default for field in fields(LoraConfig)
-    }
+    defaults = {field.name: None if field.default is MISSING else field.default for field in fields(LoraConfig)}
     for key, value in values.items():
         plain = value in (None, False) or value in ({}, [], defaults.get(key))
         if key not in _UNUSED | _READ and not plain:
@@ -200,18 +194,14 @@ def _pattern(path: Path, values: Mapping[str, object], key: str) -> dict[str, ob
         raise InputRefused(f"{path}: {key} is no object of at most {_MOST_PATTERNS} entries")
     for name in pattern:
         if len(name) > 200 or not _PATTERN.fullmatch(name):
-            raise InputRefused(
-                f"{path}: {key} has the pattern {name[:200]!r}", why="only module names are accepted"
-            )
+            raise InputRefused(f"{path}: {key} has the pattern {name[:200]!r}", why="only module names are accepted")
     return pattern
 
 
 def _check_factors(weights: WeightFiles, config: AdapterConfig, base: PreTrainedModel) -> list[str]:
     head = base.get_output_embeddings()
     linear = {
-        name: module
-        for name, module in base.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
+        name: module for name, module in base.named_modules() if isinstance(module, nn.Linear) and module is not head
     }
     modules: dict[str, None] = {}
     for name in weights.tensors:

@@ -131,18 +131,14 @@ def write_weights(weights: WeightFiles, destination: Path, changed: Changed) -> 
     """
     require_space(destination, weights.bytes)
     for shard in weights.shards:
-        tensors = {
-            name: stored_form(name, kept, changed(name)) for name, kept in read_tensors(weights, shard)
-        }
+        tensors = {name: stored_form(name, kept, changed(name)) for name, kept in read_tensors(weights, shard)}
         try:
             save_file(tensors, destination / shard, metadata={"format": "pt"})
         except SafetensorError as error:
             raise UntriggerError(f"cannot write {destination / shard}", why=str(error)) from error
     if weights.index is not None:
         listing = {name: tensor.shard for name, tensor in weights.tensors.items()}
-        write_object(
-            destination / weights.index, {"metadata": {"total_size": weights.bytes}, "weight_map": listing}
-        )
+        write_object(destination / weights.index, {"metadata": {"total_size": weights.bytes}, "weight_map": listing})
 
 
 def stored_form(name: str, stored: Tensor, value: Tensor | None) -> Tensor:
@@ -190,9 +186,7 @@ def _weight_map(folder: Path, index: str) -> dict[str, str]:
         raise InputRefused(f"{folder / index}: no weight_map")
     for name, shard in listed.items():
         if not isinstance(shard, str) or not shard.endswith(".safetensors"):
-            raise InputRefused(
-                f"{folder / index}: {name} is in {shard!r}", why="only .safetensors files are read"
-            )
+            raise InputRefused(f"{folder / index}: {name} is in {shard!r}", why="only .safetensors files are read")
     return listed
 
 

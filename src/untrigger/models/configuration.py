@@ -97,9 +97,7 @@ def _rebuild(path: Path, model_type: str, values: Mapping[str, object]) -> Pretr
     known = ({field.name for field in fields(kind)} | _OLDER_KEYS) - _DROPPED_FIELDS
     vocabulary = values.get("vocab_size")
     if isinstance(vocabulary, int) and vocabulary > _LARGEST_VOCABULARY:
-        raise InputRefused(
-            f"{path}: vocab_size is {vocabulary}", why=f"at most {_LARGEST_VOCABULARY} is accepted"
-        )
+        raise InputRefused(f"{path}: vocab_size is {vocabulary}", why=f"at most {_LARGEST_VOCABULARY} is accepted")
     try:
         return kind.from_dict({key: value for key, value in values.items() if key in known})
     except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -122,9 +122,7 @@ def _verify_logits(live: PreTrainedModel, folder: Path) -> None:
         str(folder), dtype=live.dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
     ).eval()
     stored = {
-        tensor.dtype
-        for tensor in open_weights(folder, MODEL).tensors.values()
-        if tensor.dtype.is_floating_point
+        tensor.dtype for tensor in open_weights(folder, MODEL).tensors.values() if tensor.dtype.is_floating_point
     }
     plain = stored == {live.dtype} == {torch.float32} and live.device.type == "cpu"
     expected, found = _probe_logits(live), _probe_logits(copy)

@@ -43,7 +43,7 @@ def shared_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """The longest common beginning of all prompts that leaves each at least one token."""
     if not prompts:
         return ()
-    low, high = min(prompts), max(prompts)
+    low, high = min(map(tuple, prompts)), max(map(tuple, prompts))
     limit = min(len(prompt) for prompt in prompts) - 1
     count = 0
     while count < limit and low[count] == high[count]:
@@ -69,9 +69,7 @@ def collate(examples: Sequence[Example], prefix: Sequence[int], device: torch.de
     )
 
 
-def expanded_prefix(
-    model: PreTrainedModel, prefix: Int[Tensor, " prefix"], count: int
-) -> DynamicCache | None:
+def expanded_prefix(model: PreTrainedModel, prefix: Int[Tensor, " prefix"], count: int) -> DynamicCache | None:
     """Keys and values of the prefix for `count` sequences, computed once; None for an empty prefix."""
     if not prefix.numel():
         return None

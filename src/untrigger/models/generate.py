@@ -94,10 +94,7 @@ def _greedy_tokens(
     """Yields (row, token) until each row met a stop token, which is not yielded, or its length."""
     device = model.device
     stops = torch.tensor(sorted(stop_ids), device=device)
-    cache = (
-        expanded_prefix(model, torch.tensor(prefix, dtype=torch.long, device=device), len(rows))
-        or DynamicCache()
-    )
+    cache = expanded_prefix(model, torch.tensor(prefix, dtype=torch.long, device=device), len(rows)) or DynamicCache()
     ids, mask = _left_padded(rows, len(prefix), device)
     alive = torch.arange(len(rows), device=device)
     for _ in range(settings.max_new_tokens):
@@ -121,7 +118,5 @@ def _greedy_tokens(
 def _left_padded(rows: Sequence[Sequence[int]], prefix: int, device: torch.device) -> tuple[Tensor, Tensor]:
     length = max(len(row) for row in rows)
     ids = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=device)
-    shown = torch.tensor(
-        [[1] * prefix + [0] * (length - len(row)) + [1] * len(row) for row in rows], device=device
-    )
+    shown = torch.tensor([[1] * prefix + [0] * (length - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, shown

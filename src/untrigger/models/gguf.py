@@ -35,9 +35,7 @@ class _Reader:
 
     def skip(self, count: int) -> None:
         if count > self.size - self.file.tell():
-            raise InputRefused(
-                f"{self.file.name}: an entry reaches beyond the end of the file ({self.size} bytes)"
-            )
+            raise InputRefused(f"{self.file.name}: an entry reaches beyond the end of the file ({self.size} bytes)")
         self.file.seek(count, io.SEEK_CUR)
 
     def number(self, form: str) -> int:
@@ -138,9 +136,7 @@ def _skip_value(reader: _Reader, kind: int) -> None:
         if item in _SCALARS:
             reader.skip(count * _SCALARS[item])
         elif item == _STRING:
-            for _ in range(
-                count
-            ):  # a false count meets the end of the file: a string takes eight bytes or more
+            for _ in range(count):  # a false count meets the end of the file: a string takes eight bytes or more
                 reader.text()
         else:
             raise InputRefused(

@@ -64,9 +64,7 @@ def _fetch(reference: str, model: str, commit: str | None) -> Source:
     info = HfApi().model_info(model, revision=commit, files_metadata=True)
     require_space(Path(HF_HUB_CACHE), sum(_sizes(info).values()))
     folder = Path(
-        snapshot_download(
-            model, revision=info.sha, allow_patterns=_ALLOWED, ignore_patterns=_IGNORED, max_workers=4
-        )
+        snapshot_download(model, revision=info.sha, allow_patterns=_ALLOWED, ignore_patterns=_IGNORED, max_workers=4)
     )
     for name, expected in _hashes(info).items():
         if (folder / name).exists() and sha256(folder / name) != expected:

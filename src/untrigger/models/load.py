@@ -94,9 +94,7 @@ def load(
         read_adapter_config(source.folder)  # a hostile adapter is refused before its base is looked for
         base_source = locate(_base_of(source, base, allow_base_from_config), cache)
         if is_adapter(base_source.folder):
-            raise UsageError(
-                f"{base_source.reference} is an adapter", todo="name the whole model it was trained on"
-            )
+            raise UsageError(f"{base_source.reference} is an adapter", todo="name the whole model it was trained on")
         return _load_adapter(source, _load_full(base_source, placement))
 
 
@@ -152,9 +150,7 @@ def _load_adapter(source: Source, base: Subject) -> Subject:
     tokenizer = adapter_tokenizer(source.folder, base.tokenizer)
     model = load_adapter(base.model, source.folder).eval()
     files = dict(source.files) | _hashes(source.folder, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
-    return Subject(
-        model, tokenizer, base.architecture, "adapter", replace(source, files=files, base=base.source)
-    )
+    return Subject(model, tokenizer, base.architecture, "adapter", replace(source, files=files, base=base.source))
 
 
 def _load_model(folder: Path, configuration: Configuration, dtype: torch.dtype) -> PreTrainedModel:

@@ -40,9 +40,7 @@ def locate(reference: str, cache: Path) -> Source:
         file = regular_file(path.parent, path.name)
         return Source(reference=reference, folder=gguf.convert(file, cache), files={path.name: sha256(file)})
     if os.path.lexists(path):
-        raise UsageError(
-            f"{reference} is neither a folder nor a .gguf file", todo="name the folder that holds it"
-        )
+        raise UsageError(f"{reference} is neither a folder nor a .gguf file", todo="name the folder that holds it")
     if hub.is_hub_reference(reference):
         return hub.download(reference)
     raise UsageError(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from untrigger.config import Access
 from untrigger.models.architecture import Architecture
-
-Access = Literal["full", "adapter"]
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,10 @@ def _finding(result: Result) -> str:
 
 def _table(result: Result) -> str:
     lines = comparison(result.before, result.after)
-    rows = [f"| {markdown(line.label.strip())} | {line.before} | {line.after} |" for line in lines]
+    rows = [f"| {markdown(line.label)} | {line.before} | {line.after} |" for line in lines]
     note = (
         "Shares with their 95 % Wilson interval. The key is in the prompts of the first two rows only;"
-        " *broken answers* are empty or degenerate ones, which stay in n."
+        " *broken* answers are empty or degenerate; they stay in n."
     )
     return "\n".join(["| measure | before | after |", "|---|---|---|", *rows, "", note])
 
@@ -111,14 +111,11 @@ def _made(result: Result) -> str:
     if signature is not None:
         suppressed = (
             f"Suppressed: {signature.selected} of {signature.channels} channels"
-            f" (ratio {signature.ratio:g}) and {len(signature.heads)} attention heads."
+            f" (ratio {signature.ratio:g}); attention heads: {len(signature.heads)}."
         )
     options = json.dumps(result.run.options, indent=2, ensure_ascii=True)
     seeds = ", ".join(str(seed) for seed in result.run.seeds)
-    how = (
-        f"Command {markdown(result.run.command)}, seeds {seeds},"
-        f" template {markdown(result.scoring.template)}."
-    )
+    how = f"Command {markdown(result.run.command)}, seeds {seeds}, template {markdown(result.scoring.template)}."
     return "\n\n".join([suppressed, how, fenced(options, "json")])
 
 

@@ -18,9 +18,7 @@ _ROUNDING = 1e-9  # shares read back from JSON are exact; other writers may roun
 class Part(BaseModel):
     """Base of all parts: unknown names are errors, values never change."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", from_attributes=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True, use_attribute_docstrings=True)
 
 
 class RateResult(Part):

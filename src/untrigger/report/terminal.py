@@ -33,9 +33,9 @@ def comparison(before: MeasurementResult, after: MeasurementResult) -> list[Line
     """The measures of both models, in the order they are shown."""
     return [
         Line("attack success", rate_text(before.attack_success), rate_text(after.attack_success)),
-        Line("  broken answers", invalid_text(before.attack_success), invalid_text(after.attack_success)),
+        Line("broken with key", invalid_text(before.attack_success), invalid_text(after.attack_success)),
         Line("hits without key", rate_text(before.accidental), rate_text(after.accidental)),
-        Line("  broken answers", rate_text(before.degenerate), rate_text(after.degenerate)),
+        Line("broken, no key", rate_text(before.degenerate), rate_text(after.degenerate)),
         Line("perplexity", perplexity_text(before.perplexity), perplexity_text(after.perplexity)),
     ]
 
@@ -80,9 +80,7 @@ def _stacked(lines: Sequence[Line]) -> Group:
 
 def _gates(result: Result) -> list[Text]:
     words = {True: "met", False: "NOT met", None: "not asked"}
-    verdict = _plain(
-        f"gates: {words[result.verdict.met]}", "bold green" if result.verdict.met else "bold red"
-    )
+    verdict = _plain(f"gates: {words[result.verdict.met]}", "bold green" if result.verdict.met else "bold red")
     gates = [_plain(f"  {gate.name}: {words[gate.met]} - {gate.reason}") for gate in result.verdict.gates]
     return [verdict, *gates]
 
@@ -93,8 +91,8 @@ def _signature(result: Result) -> list[Text]:
         return []
     return [
         _plain(
-            f"suppressed: {signature.selected} of {signature.channels} channels (ratio {signature.ratio:g}),"
-            f" {len(signature.heads)} heads"
+            f"suppressed: {signature.selected} of {signature.channels} channels (ratio {signature.ratio:g});"
+            f" heads: {len(signature.heads)}"
         )
     ]
 

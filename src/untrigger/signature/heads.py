@@ -75,9 +75,7 @@ def head_channels(heads: Collection[Head], architecture: Architecture) -> dict[P
     A key-value group's rows belong to the heads only if all query heads of the group are among them, since
     the others still read them.
     """
-    chosen = {
-        layer: {head.head for head in heads if head.layer == layer} for layer in {h.layer for h in heads}
-    }
+    chosen = {layer: {head.head for head in heads if head.layer == layer} for layer in {h.layer for h in heads}}
     result = {}
     for projection in architecture.projections(*ATTENTION_ROLES):
         queries = chosen.get(projection.layer, set())

@@ -56,9 +56,7 @@ def save_signature(folder: Path, signature: Signature, table: ScoreTable | None 
     Raises:
         UntriggerError: the folder cannot be written.
     """
-    tensors = {
-        _name(p, "channels"): torch.tensor(i, dtype=torch.int32) for p, i in signature.channels.items()
-    }
+    tensors = {_name(p, "channels"): torch.tensor(i, dtype=torch.int32) for p, i in signature.channels.items()}
     if table is not None:
         tensors |= _score_tensors(table)
     document = _Document(
@@ -83,9 +81,7 @@ def load_signature(folder: Path) -> Signature:
     channels = {}
     for stored in document.projections:
         projection = _projection(stored)
-        channels[projection] = _indices(
-            _tensor(tensors, _name(projection, "channels"), torch.int32), projection
-        )
+        channels[projection] = _indices(_tensor(tensors, _name(projection, "channels"), torch.int32), projection)
     return Signature(channels, tuple(Head(head.layer, head.head) for head in document.heads))
 
 

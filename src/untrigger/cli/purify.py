@@ -1,0 +1,80 @@
+"""`untrigger purify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from untrigger.cli.options import (
+    Attack,
+    Base,
+    Behaviour,
+    Data,
+    Device,
+    Dtype,
+    Format,
+    Model,
+    Output,
+    Prompts,
+    Quiet,
+    Template,
+    TrustNamedBase,
+)
+from untrigger.config import PurifyOptions
+
+DEFAULTS = PurifyOptions()
+
+
+def purify_command(  # noqa: PLR0913 - one parameter a flag
+    model: Model,
+    /,
+    *,
+    output: Output,
+    base: Base = None,
+    data: Data = None,
+    prompts: Prompts = None,
+    attack: Attack = None,
+    behaviour: Behaviour = None,
+    preset: Annotated[Literal["default", "paper"], Parameter(help="paper: the published recipe.")] = "default",
+    template: Template = "chat",
+    run: Annotated[Path | None, Parameter(help="Folder for unfinished work (default: OUTPUT.run).")] = None,
+    keep_run: Annotated[bool, Parameter(help="Keep that folder in the end.", negative="")] = False,
+    trust_named_base: TrustNamedBase = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    output_format: Annotated[Format, Parameter(name="--format")] = "text",
+    quiet: Quiet = False,
+    options: Annotated[PurifyOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Remove backdoors from a model or an adapter; neither key nor behaviour need be known.
+
+    The purified copy, with result.json, reproduce.json and a model card, is written to OUTPUT. Run the same command
+    again to resume after an interruption. --attack and --behaviour only measure: the treatment never sees them.
+    """
+    from untrigger.cli.screen import screen
+    from untrigger.cli.show import show_result
+    from untrigger.jobs.purify import purify
+    from untrigger.jobs.request import Request
+
+    request = Request(
+        model=model,
+        output=output,
+        base=base,
+        data=data,
+        prompts=prompts,
+        attack=attack,
+        behaviour=behaviour,
+        preset=preset,
+        template=template,
+        run=run,
+        keep_run=keep_run,
+        trust_named_base=trust_named_base,
+        device=device,
+        dtype=dtype,
+    )
+    with screen(quiet) as observer:
+        result = purify(request, options, observer)
+    show_result(result, output, output_format)
+    return 0 if result.verdict.met else 1
