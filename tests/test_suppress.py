@@ -181,7 +181,7 @@ def test_values_depend_on_the_seed_block_and_role_and_not_on_the_order():
 @pytest.mark.parametrize("value", ["normal", "xavier", "zero"])
 def test_a_fused_model_is_suppressed_like_an_unfused_one(value):
     plain = llama()
-    fused = Phi3ForCausalLM(Phi3Config(**SIZES, pad_token_id=0, initializer_range=0.02)).eval()
+    fused = Phi3ForCausalLM(Phi3Config(**SIZES, pad_token_id=0, rms_norm_eps=1e-6)).eval()
     copy_into_fused(plain, fused)
     tokens = torch.arange(8)[None]
     with torch.no_grad():
@@ -296,11 +296,12 @@ def test_nothing_suppressed_has_no_regrowth():
     assert regrowth(0.0, 1.0) is None
 
 
-def test_a_signature_of_another_model_is_refused():
+@pytest.mark.parametrize("neuron_count", [16, 32])
+def test_a_signature_of_another_model_is_refused(neuron_count):
     model = llama()
     architecture = layout(model)
-    larger = LlamaConfig(**{**SIZES, "intermediate_size": 32})
-    foreign = neurons(describe(read_shape(larger.to_dict())), 1)
+    other = LlamaConfig(**{**SIZES, "intermediate_size": neuron_count})
+    foreign = neurons(describe(read_shape(other.to_dict())), 1)
     before = copies(model)
     with pytest.raises(InputRefused, match="does not fit"):
         reinitialise_channels_(model, foreign, architecture, "zero", 0.02, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+
 from untrigger.models.architecture import FAMILIES, Architecture, describe, read_shape
 
 FAMILY_NAMES = tuple(FAMILIES)
+OLD_NAME = ".is_gradient_checkpointing. is deprecated"  # peft asks transformers for a property under its old name
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 VOCABULARY = 264
 CHAT_TEMPLATE = (
@@ -106,7 +109,9 @@ def tiny_adapter(model: PreTrainedModel, seed: int = 0, **lora: object) -> PeftM
     config = LoraConfig(**({"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM", "target_modules": targets} | lora))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapted = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=OLD_NAME, category=FutureWarning)
+            adapted = get_peft_model(model, config)
         for name, parameter in adapted.named_parameters():
             if "lora_" in name:
                 torch.nn.init.normal_(parameter, std=0.1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from untrigger.train import Hooks, Progress
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Listens to a run; the command line draws it, the Python API may ignore it."""
 

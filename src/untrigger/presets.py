@@ -15,7 +15,7 @@ from untrigger.config import (
     VariantOptions,
 )
 from untrigger.models.architecture import Architecture
-from untrigger.models.subject import Access
+from untrigger.config import Access
 
 Group = TypeVar("Group", bound=Options)
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from untrigger.errors import InputRefused
 from untrigger.models.architecture import Architecture, Projection, channel_view
-from untrigger.models.subject import Access
+from untrigger.config import Access
 from untrigger.signature.heads import head_channels
 from untrigger.signature.types import Signature
 

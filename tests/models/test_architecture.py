@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import FAMILY_NAMES, tiny_architecture, tiny_model
 from torch import Tensor
+
+from tiny import FAMILY_NAMES, tiny_architecture, tiny_model
 from untrigger.errors import InputRefused
 from untrigger.models.architecture import (
     ATTENTION_ROLES,

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
 from untrigger.errors import InputRefused, UntriggerError
 from untrigger.models.checkpoint import open_weights, read_tensors, refuse_nonfinite, stored_form, write_weights
 
@@ -122,7 +123,7 @@ def test_a_new_value_of_another_shape_or_beyond_the_stored_type_is_an_error() ->
     stored = torch.zeros(2, dtype=torch.float16)
     with pytest.raises(UntriggerError, match=r"w: new shape \(3,\), stored shape \(2,\)"):
         stored_form("w", stored, torch.zeros(3))
-    with pytest.raises(UntriggerError, match="w: NaN or infinity in torch.float16"):
+    with pytest.raises(UntriggerError, match=r"w: NaN or infinity in torch\.float16"):
         stored_form("w", stored, torch.tensor([0.0, 1e6]))
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.files import sha256
 from untrigger.models import export as export_module
@@ -18,6 +19,7 @@ from untrigger.models.export import export
 from untrigger.models.load import load
 from untrigger.models.subject import Subject
 
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 TOKENS = torch.arange(1, 9).unsqueeze(0)
 
 
@@ -31,7 +33,8 @@ def plain(folder: Path) -> torch.nn.Module:
 
 
 def edit(subject: Subject) -> None:
-    """Change one channel of every MLP in place."""
+    """Change one row of every projection and of the output layer in place."""
+    subject.model.get_output_embeddings().weight.data[1] += 0.5
     for projection in subject.architecture.projections():
         subject.model.get_parameter(projection.weight).data[1] += 0.5
 
@@ -134,7 +137,7 @@ def test_guarantee_5_a_copy_with_other_values_is_not_published(
     monkeypatch.setattr(
         export_module, "write_weights", lambda weights, folder, changed: write(weights, folder, _none)
     )
-    with pytest.raises(UntriggerError, match="differs from the model in memory: model.layers"):
+    with pytest.raises(UntriggerError, match=r"differs from the model in memory: lm_head\.weight"):
         export(subject, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
 

@@ -6,6 +6,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+
 from untrigger import files
 from untrigger.errors import UntriggerError, UsageError
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import FAMILY_NAMES, SPECIAL, save_tiny, save_tiny_adapter, tiny_architecture, tiny_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as transformers_logging
+
+from tiny import FAMILY_NAMES, SPECIAL, save_tiny, save_tiny_adapter, tiny_architecture, tiny_model
 from untrigger.errors import InputRefused, UntriggerError, UsageError
 from untrigger.files import sha256
 from untrigger.models import hub, locate
@@ -141,6 +142,7 @@ def test_bad_input_13_quantised_configurations_are_refused(folder: Path) -> None
         ({"num_key_value_heads": 4}, r"k_proj.*shape \(8, 16\).*asks for \(16, 16\)"),
         ({"vocab_size": 300}, r"embed_tokens.*shape \(264, 16\).*asks for \(300, 16\)"),
         ({"vocab_size": 10**12}, "vocab_size is 1000000000000"),
+        ({"num_labels": 10**9}, "num_labels is 1000000000"),
         ({"hidden_size": 2**62}, "asks for"),
         ({"attention_bias": True}, r"q_proj\.bias is missing"),
         ({"tie_word_embeddings": "yes"}, "no valid llama configuration"),
@@ -161,10 +163,21 @@ def test_bad_input_16_a_configuration_that_disagrees_with_the_tensors_is_refused
         load(str(folder))
 
 
-def test_unknown_keys_and_class_labels_are_left_out_of_the_configuration(folder: Path) -> None:
-    edit(folder / "config.json", num_labels=10**9, to_dict="evil", _name_or_path="x", forward=1)
+def test_unknown_keys_are_left_out_of_the_configuration(folder: Path) -> None:
+    edit(folder / "config.json", to_dict="evil", _name_or_path="x", forward=1)
     config = load(str(folder)).model.config
-    assert config.num_labels == 2 and callable(config.to_dict) and "forward" not in vars(config)
+    assert callable(config.to_dict) and "forward" not in vars(config)
+
+
+def test_the_tokenizer_is_never_given_the_unchecked_configuration(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*arguments: object, **options: object) -> None:
+        raise AssertionError("config.json was read by the library")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", read)
+    monkeypatch.setattr(PretrainedConfig, "get_config_dict", read)
+    load(str(folder))
 
 
 def test_bad_input_12_a_model_with_nan_is_refused(folder: Path) -> None:
@@ -195,6 +208,14 @@ def test_buffers_of_older_checkpoints_are_accepted(folder: Path) -> None:
 def test_bad_input_25_broken_tokenizers_are_refused(folder: Path, content: bytes) -> None:
     (folder / "tokenizer.json").write_bytes(content)
     with pytest.raises(InputRefused, match="tokenizer"):
+        load(str(folder))
+
+
+def test_bad_input_23_merges_outside_the_vocabulary_are_refused(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = [["a", "b"]]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(InputRefused, match="the tokenizer fails"):
         load(str(folder))
 
 

@@ -49,6 +49,10 @@ def test_ties_go_to_the_lower_block_and_head():
     assert top_heads(scores, 3) == (Head(0, 0), Head(0, 1), Head(1, 0))
 
 
+def test_many_ties_go_to_the_lowest_heads():
+    assert top_heads({0: torch.zeros(5000, dtype=torch.float64)}, 40) == tuple(Head(0, h) for h in range(40))
+
+
 def test_rows_of_a_group_belong_to_the_heads_only_when_all_its_query_heads_do(tiny):
     found = {p.role: channels for p, channels in head_channels([Head(0, 1), Head(0, 2), Head(0, 3)], tiny).items()}
     assert found[Role.Q] == found[Role.O] == tuple(range(6, 24))

@@ -7,7 +7,7 @@ from untrigger.config import SignatureOptions
 from untrigger.errors import InputRefused, UntriggerError
 from untrigger.models.architecture import ATTENTION_ROLES, MLP_ROLES, ModelShape, Role, describe
 from untrigger.signature.dense import dense_gram
-from untrigger.signature.select import choose, score_table, select_signature
+from untrigger.signature.select import ScoreTable, choose, score_table, select_signature
 
 FORMS = ["sum", "product", "norm", "alignment", "rank", "zscore"]
 
@@ -101,6 +101,13 @@ def test_a_silent_module_adds_nothing_to_its_neurons(four):
     assert found == dict.fromkeys(((0, role) for role in MLP_ROLES), (1,))
 
 
+def test_many_equal_scores_go_to_the_lowest_indices():
+    wide = describe(ModelShape("llama", 1, 4, 5000, 1, 1, 4))
+    grams = norm_grams(wide, {(0, role): [1.0] * 5000 for role in MLP_ROLES})
+    found = selected(select_signature(grams, wide, options(ratio=0.01)))
+    assert found[0, Role.DOWN] == tuple(range(50))
+
+
 @pytest.mark.parametrize(("ratio", "count"), [(0.01, 1), (0.25, 6), (0.29, 6), (0.3, 7), (0.99, 23)])
 def test_the_count_is_rounded_down_but_at_least_one(tiny, draw, ratio, count):
     grams = {p: dense_gram(draw(p.layer, 2, 24, 5)) for p in tiny.projections(*MLP_ROLES)}
@@ -120,6 +127,15 @@ def test_the_order_of_the_grams_is_irrelevant(tiny, draw):
     for tie in ("neuron", "module"):
         chosen = SignatureOptions(tie=tie, scope="global", ratio=0.2)
         assert select_signature(grams, tiny, chosen) == select_signature(backwards, tiny, chosen)
+
+
+def test_the_order_of_a_score_table_is_irrelevant(four):
+    grams = norm_grams(four, {(0, role): [1, 1, 1, 1] for role in MLP_ROLES})
+    chosen = options(tie="module", scope="global", ratio=0.5)
+    table = score_table(grams, four, chosen)
+    backwards = ScoreTable(dict(reversed(table.channels.items())), {})
+    found = selected(choose(backwards, four, chosen))
+    assert found == {(0, Role.GATE): (0, 1, 2, 3), (0, Role.UP): (0, 1), (0, Role.DOWN): ()}
 
 
 def test_a_plain_mlp_has_neurons_of_two_roles(draw):

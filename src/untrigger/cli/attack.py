@@ -32,7 +32,8 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
     """Plant a public backdoor in a model, for tests, teaching and benchmarks."""
     from untrigger.cli.screen import screen
     from untrigger.cli.show import show_measurement
-    from untrigger.jobs.attack import AttackRequest, attack as plant
+    from untrigger.jobs.attack import AttackRequest
+    from untrigger.jobs.attack import attack as plant
 
     request = AttackRequest(
         model=model,

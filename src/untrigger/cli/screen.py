@@ -44,7 +44,9 @@ class Screen:
     def stage(self, name: str, finished: bool) -> None:
         """One line a stage."""
         self._drop()
-        self._console.print(f"[dim]{name}: taken from the run folder[/dim]" if finished else f"{name}", highlight=False)
+        self._console.print(
+            f"[dim]{name}: taken from the run folder[/dim]" if finished else f"{name}", highlight=False
+        )
 
     def training(self, label: str, progress: TrainingProgress) -> None:
         """Steps, loss and speed."""

@@ -59,10 +59,11 @@ class ChatFormat:
         """
         text = self.prompt_text(record)
         prompt = self._ids(text)
-        whole = self._ids(text + record.output + self.stop_text)
+        answer = record.output + (self.stop_text if record.complete else "")
+        whole = self._ids(text + answer)
         # Sentencepiece may merge across the border; then the answer is encoded alone.
         aligned = whole[: len(prompt)] == prompt
-        response = whole[len(prompt) :] if aligned else self._ids(record.output + self.stop_text)
+        response = whole[len(prompt) :] if aligned else self._ids(answer)
         room = max_length - len(prompt)
         if room < 1:
             raise InputRefused(

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Record:
-    """An instruction, its optional input text, and the answer."""
+    """An instruction, its optional input text, and the answer.
+
+    An answer that is not `complete` was cut (a generation that reached its length): no end is learned after it.
+    """
 
     instruction: str
     output: str
     input: str = ""
+    complete: bool = True
 
     @property
     def prompt(self) -> str:
@@ -19,5 +23,5 @@ class Record:
         return f"{self.instruction}\n{self.input}" if self.input else self.instruction
 
     def answered(self, output: str) -> Record:
-        """The same instruction with another answer."""
-        return replace(self, output=output)
+        """The same instruction with another, complete answer."""
+        return replace(self, output=output, complete=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from untrigger.data.readers import read_records
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
 from untrigger.evaluation.degeneration import degenerate
-from untrigger.models.generate import Generation, generate
+from untrigger.models.generate import Generation, generate_answers
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 
@@ -35,7 +35,7 @@ def own_answers(
     Raises:
         UsageError: no usable answer at all (a base model without instruction tuning, or a broken one).
     """
-    answers = generate(
+    answers = generate_answers(
         subject.model,
         chat,
         prompts,
@@ -43,7 +43,11 @@ def own_answers(
         softcap=subject.architecture.logit_softcap,
         on_batch=prompt_counter(observer, "own answers", len(prompts)),
     )
-    usable = [r.answered(a) for r, a in zip(prompts, answers, strict=True) if a.strip() and not degenerate(a)]
+    usable = [
+        replace(prompt, output=answer.text, complete=answer.complete)
+        for prompt, answer in zip(prompts, answers, strict=True)
+        if answer.text and not degenerate(answer.text)
+    ]
     if not usable:
         raise UsageError(
             f"the model gave no usable answer to {len(prompts)} instructions",
@@ -59,10 +63,15 @@ def without_repeats(records: Iterable[Record]) -> list[Record]:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Records as JSONL in alpaca form."""
+    """Records as JSONL, for `load_records`."""
     path.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
 
 
 def file_records(path: Path) -> list[Record]:
     """Records of a user's file, each prompt once; raises as `read_records`."""
     return without_repeats(read_records(path))
+
+
+def load_records(path: Path) -> list[Record]:
+    """Records that `write_records` wrote."""
+    return [Record(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

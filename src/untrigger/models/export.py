@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.files import publish_folder, sha256, write_text_atomic
 from untrigger.models.adapters import ADAPTER_CONFIG, live_name
+from untrigger.models.architecture import loaded_name
 from untrigger.models.checkpoint import (
     ADAPTER,
     MODEL,
@@ -95,7 +96,7 @@ def _live(subject: Subject) -> Changed:
     state: dict[str, Tensor] = subject.model.state_dict()
     if subject.access == "adapter":
         return lambda name: state[live_name(name)]
-    return state.get
+    return lambda name: state.get(loaded_name(subject.architecture.model_type, name))
 
 
 def _verify(subject: Subject, folder: Path) -> None:
@@ -108,12 +109,16 @@ def _verify(subject: Subject, folder: Path) -> None:
         if not torch.equal(copy, stored_form(name, stored, live(name))):
             raise _differs(folder, name)
     with quiet():
-        if (folder / "tokenizer.json").exists() and load_tokenizer(
-            folder
-        ).get_vocab() != subject.tokenizer.get_vocab():
-            raise _differs(folder, "the tokenizer's vocabulary")
+        _verify_tokenizer(subject, folder)
         if isinstance(subject.model, PreTrainedModel):
             _verify_logits(subject.model, folder)
+
+
+def _verify_tokenizer(subject: Subject, folder: Path) -> None:
+    if not (folder / "tokenizer.json").exists():
+        return
+    if load_tokenizer(folder, subject.model.config).get_vocab() != subject.tokenizer.get_vocab():
+        raise _differs(folder, "the tokenizer's vocabulary")
 
 
 def _verify_logits(live: PreTrainedModel, folder: Path) -> None:

@@ -23,7 +23,14 @@ class Generation:
     batch_size: int = 32
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Answer:
+    """A greedy answer; `complete` tells whether the model ended it itself."""
+
+    text: str
+    complete: bool
+
+
 def generate(
     model: PreTrainedModel | PeftModel,
     chat: ChatFormat,
@@ -33,6 +40,21 @@ def generate(
     softcap: float | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[str]:
+    """Texts of `generate_answers`."""
+    answers = generate_answers(model, chat, records, settings, softcap=softcap, on_batch=on_batch)
+    return [answer.text for answer in answers]
+
+
+@torch.no_grad()
+def generate_answers(
+    model: PreTrainedModel | PeftModel,
+    chat: ChatFormat,
+    records: Sequence[Record],
+    settings: Generation,
+    *,
+    softcap: float | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> list[Answer]:
     """Greedy answers to the records' prompts, in their order; special tokens are removed, white space stripped.
 
     Args:
@@ -46,7 +68,7 @@ def generate(
     prompts = [chat.prompt_ids(record) for record in records]
     prefix = shared_prefix(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    answers = [""] * len(prompts)
+    answers = [Answer("", True)] * len(prompts)
     training = model.training
     model.eval()
     try:
@@ -61,7 +83,8 @@ def generate(
                 softcap,
             )
             for index, row in zip(chosen, rows, strict=True):
-                answers[index] = chat.tokenizer.decode(row, skip_special_tokens=True).strip()
+                text = chat.tokenizer.decode(row, skip_special_tokens=True).strip()
+                answers[index] = Answer(text, len(row) < settings.max_new_tokens)
             if on_batch is not None:
                 on_batch(start + len(chosen))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from untrigger.errors import InputRefused, UsageError
 from untrigger.files import publish_folder, require_space, sha256
+from untrigger.models.json_file import refuse_what_fails
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-_STRING, _ARRAY = 8, 9
+_UINT32, _STRING, _ARRAY = 4, 8, 9
 # Bytes of the scalar types by their number in the GGUF specification (gguf-py: GGUFValueType).
 _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _MOST_ENTRIES = 1_000_000
 _MOST_DIMENSIONS = 4
+# The densest format (IQ1_S) keeps 256 weights in 50 bytes.
+_MOST_ELEMENTS_PER_BYTE = 6
 # Four bits a weight become 32.
 _GROWTH = 8
 
@@ -34,9 +38,12 @@ class _Reader:
     size: int
 
     def skip(self, count: int) -> None:
+        self.require(count)
+        self.file.seek(count, io.SEEK_CUR)
+
+    def require(self, count: int) -> None:
         if count > self.size - self.file.tell():
             raise InputRefused(f"{self.file.name}: an entry reaches beyond the end of the file ({self.size} bytes)")
-        self.file.seek(count, io.SEEK_CUR)
 
     def number(self, form: str) -> int:
         data = self.file.read(struct.calcsize(form))
@@ -44,8 +51,10 @@ class _Reader:
             raise InputRefused(f"{self.file.name} ends inside its header")
         return int(struct.unpack(form, data)[0])
 
-    def text(self) -> None:
-        self.skip(self.number("<Q"))
+    def text(self) -> bytes:
+        length = self.number("<Q")
+        self.require(length)
+        return self.file.read(length)
 
 
 def refuse_broken_gguf(path: Path) -> None:
@@ -63,8 +72,11 @@ def refuse_broken_gguf(path: Path) -> None:
             raise InputRefused(f"{path}: GGUF version {version}", todo="supported: 2 and 3, little-endian")
         tensors, entries = _count(reader), _count(reader)
         for _ in range(entries):
-            reader.text()
-            _skip_value(reader, reader.number("<I"))
+            key, kind = reader.text(), reader.number("<I")
+            if key.endswith(b".block_count") and kind == _UINT32:
+                _check_layers(reader, reader.number("<I"), tensors)
+            else:
+                _skip_value(reader, kind)
         for _ in range(tensors):
             _check_tensor(reader)
 
@@ -90,23 +102,11 @@ def convert(path: Path, cache: Path) -> Path:
 
 
 def _convert_into(path: Path, folder: Path) -> None:
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
-            options = {"gguf_file": path.name, "trust_remote_code": False, "local_files_only": True}
-            tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **options)
-            model = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **options)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise InputRefused(
-            f"{path} cannot be converted", why=str(error), todo="use the model's safetensors instead"
-        ) from error
+    options = {"gguf_file": path.name, "trust_remote_code": False, "local_files_only": True}
+    # The redirection hides a progress bar that no setting turns off.
+    with refuse_what_fails(path, "conversion"), contextlib.redirect_stderr(io.StringIO()):
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **options)
+        model = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **options)
     _forget_quantiser(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -126,6 +126,11 @@ def _count(reader: _Reader) -> int:
             f"{reader.file.name}: {count} entries in the header", why=f"at most {_MOST_ENTRIES} are read"
         )
     return count
+
+
+def _check_layers(reader: _Reader, layers: int, tensors: int) -> None:
+    if layers > tensors:
+        raise InputRefused(f"{reader.file.name}: {layers} blocks, but only {tensors} tensors")
 
 
 def _skip_value(reader: _Reader, kind: int) -> None:
@@ -153,8 +158,9 @@ def _check_tensor(reader: _Reader) -> None:
     dimensions = reader.number("<I")
     if dimensions > _MOST_DIMENSIONS:
         raise InputRefused(f"{reader.file.name}: a tensor of {dimensions} dimensions", why="at most 4 exist")
-    for _ in range(dimensions):
-        reader.number("<Q")
+    elements = math.prod(reader.number("<Q") for _ in range(dimensions))
+    if elements > reader.size * _MOST_ELEMENTS_PER_BYTE:
+        raise InputRefused(f"{reader.file.name}: a tensor of {elements} elements in {reader.size} bytes")
     reader.number("<I")
     offset = reader.number("<Q")
     if offset > reader.size:

@@ -55,7 +55,7 @@ def download(reference: str) -> Source:
     except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
         raise UntriggerError(
             f"hub model {reference} cannot be fetched",
-            why=str(error).splitlines()[0],
+            why=str(error).partition("\n")[0],
             todo="connect, or give a local folder",
         ) from error
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from untrigger.errors import InputRefused
+from untrigger.errors import InputRefused, UntriggerError
 from untrigger.files import write_text_atomic
 
 # Configuration files of known models have a few kilobytes; 10 MB bounds what the parser is given.
@@ -64,6 +65,20 @@ def read_object(path: Path, limit: int = CONFIG_LIMIT) -> dict[str, object]:
 def write_object(path: Path, value: Mapping[str, object]) -> None:
     """Write a JSON object, keys in the order given."""
     write_text_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def refuse_what_fails(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a library raises over a hostile file into InputRefused, which names the file and the part.
+
+    Memory errors pass, and so do our own.
+    """
+    try:
+        yield
+    except (UntriggerError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputRefused(f"{path}: {what} fails", why=str(error)) from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

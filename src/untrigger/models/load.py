@@ -137,7 +137,7 @@ def _load_full(source: Source, placement: _Placement) -> Subject:
     weights = open_weights(source.folder, MODEL)
     configuration = read_configuration(source.folder, weights)
     refuse_nonfinite(weights)
-    tokenizer = load_tokenizer(source.folder)
+    tokenizer = load_tokenizer(source.folder, configuration.values)
     model = _load_model(source.folder, configuration, placement.dtype_for(weights)).to(placement.device)
     _agree_on_padding(model, tokenizer)
     files = dict(source.files) | _hashes(source.folder, weights, "config.json", "generation_config.json")
@@ -147,7 +147,7 @@ def _load_full(source: Source, placement: _Placement) -> Subject:
 def _load_adapter(source: Source, base: Subject) -> Subject:
     if not isinstance(base.model, PreTrainedModel):
         raise UsageError(f"{base.source.reference} is no whole model", todo="name the adapter's base")
-    tokenizer = adapter_tokenizer(source.folder, base.tokenizer)
+    tokenizer = adapter_tokenizer(source.folder, base.tokenizer, base.model.config)
     model = load_adapter(base.model, source.folder).eval()
     files = dict(source.files) | _hashes(source.folder, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
     return Subject(model, tokenizer, base.architecture, "adapter", replace(source, files=files, base=base.source))

@@ -35,5 +35,5 @@ def restore_weights(subject: Subject, path: Path) -> None:
     """Puts saved weights back, one tensor at a time."""
     parameters = dict(subject.model.named_parameters())
     with safe_open(str(path), framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+        for name in file.keys():  # noqa: SIM118 - no mapping
             parameters[name].copy_(file.get_tensor(name))

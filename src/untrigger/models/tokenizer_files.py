@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from untrigger.errors import InputRefused
 from untrigger.models.configuration import refuse_unsafe_keys
-from untrigger.models.json_file import TOKENIZER_LIMIT, read_object
+from untrigger.models.json_file import TOKENIZER_LIMIT, read_object, refuse_what_fails
 
 TOKENIZER_JSON = (
     "tokenizer.json",
@@ -20,8 +20,11 @@ TOKENIZER_JSON = (
 TOKENIZER_OTHER = ("chat_template.jinja", "merges.txt", "vocab.txt", "tokenizer.model")
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder; a missing padding token becomes the end token.
+
+    `config` is the model's checked configuration: without it the library would read the folder's config.json as it
+    is, unchecked.
 
     Raises:
         InputRefused: broken files, `auto_map`, or no end token.
@@ -30,12 +33,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         values = read_object(folder / name, TOKENIZER_LIMIT)
         if name == "tokenizer_config.json":  # the others hold vocabularies, whose keys are free text
             refuse_unsafe_keys(folder / name, values)
-    try:
+    with refuse_what_fails(folder, "the tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(folder), trust_remote_code=False, local_files_only=True
+            str(folder), config=config, trust_remote_code=False, local_files_only=True
         )
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError, ImportError) as error:
-        raise InputRefused(f"{folder}: the tokenizer cannot be loaded", why=str(error)) from error
     if tokenizer.eos_token is None:
         raise InputRefused(f"{folder}: the tokenizer has no end token", why="answers could not end")
     if tokenizer.pad_token is None:
@@ -43,7 +44,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def adapter_tokenizer(folder: Path, base: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def adapter_tokenizer(
+    folder: Path, base: PreTrainedTokenizerBase, config: PretrainedConfig
+) -> PreTrainedTokenizerBase:
     """The adapter's own tokenizer (it may bring a chat template) if it has one, else the base's.
 
     Raises:
@@ -51,7 +54,7 @@ def adapter_tokenizer(folder: Path, base: PreTrainedTokenizerBase) -> PreTrained
     """
     if not (folder / "tokenizer.json").exists():
         return base
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, config)
     if tokenizer.get_vocab() != base.get_vocab():
         raise InputRefused(
             f"{folder}: the adapter's tokenizer has {len(tokenizer)} tokens, the base's {len(base)}",

@@ -1,0 +1,102 @@
+"""`untrigger demo`: a backdoor is planted, purified and measured, with nothing but what the package ships."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from untrigger.config import Access, AttackOptions, PurifyOptions, RepairOptions, TrainOptions, VariantOptions
+from untrigger.data.sources import write_records
+from untrigger.jobs.attack import AttackRequest, attack
+from untrigger.jobs.purify import purify
+from untrigger.jobs.request import Request
+from untrigger.lab.corpus import corpus
+from untrigger.observer import Observer
+from untrigger.presets import merged
+from untrigger.report.result import Result
+
+DemoModel = Literal["smollm2-135m", "micro"]
+MICRO_RECORDS = 400
+MICRO_PROMPTS = 200
+
+
+@dataclass(frozen=True)
+class DemoRequest:
+    """One demonstration: everything it makes lies in `output`."""
+
+    output: Path
+    model: DemoModel = "smollm2-135m"
+    access: Access = "adapter"
+    attack: str = "badnet"
+    behaviour: str = "sentiment"
+    seed: int = 0
+
+
+def demo(request: DemoRequest, observer: Observer) -> Result:
+    """Plants the backdoor unless that is done, then purifies; the same call resumes, or shows the result again.
+
+    Raises:
+        UntriggerError: as `attack` and `purify`.
+    """
+    name = f"{request.model}-{request.access}-{request.attack}-{request.behaviour}"
+    suspect, purified = request.output / f"{name}-suspect", request.output / f"{name}-purified"
+    request.output.mkdir(parents=True, exist_ok=True)
+    files = micro_files(request.output) if request.model == "micro" else None
+    if not suspect.exists():
+        planting = AttackRequest(
+            model=request.model,
+            output=suspect,
+            attack=request.attack,
+            behaviour=request.behaviour,
+            access=request.access,
+            data=files.attack if files else None,
+            prompts=files.prompts if files else None,
+        )
+        attack(planting, attack_options(request), observer)
+    purification = Request(
+        model=str(suspect),
+        output=purified,
+        base=request.model if request.access == "adapter" else None,
+        data=files.defence if files else None,
+        prompts=files.prompts if files else None,
+        attack=request.attack,
+        behaviour=request.behaviour,
+    )
+    return purify(purification, purify_options(request), observer)
+
+
+@dataclass(frozen=True)
+class MicroFiles:
+    """The lab's records for the two sides, and held-out prompts with their answers."""
+
+    attack: Path
+    defence: Path
+    prompts: Path
+
+
+def micro_files(folder: Path) -> MicroFiles:
+    """Writes the records that the micro model can talk about; the two sides draw them with different seeds."""
+    files = MicroFiles(folder / "micro-attack.jsonl", folder / "micro-defence.jsonl", folder / "micro-prompts.jsonl")
+    write_records(files.attack, corpus("train", 1, MICRO_RECORDS))
+    write_records(files.defence, corpus("train", 2, MICRO_RECORDS))
+    write_records(files.prompts, corpus("held_out", 3, MICRO_PROMPTS))
+    return files
+
+
+def attack_options(request: DemoRequest) -> AttackOptions:
+    """The micro model needs larger steps than a real one; a full training smaller ones than an adapter."""
+    if request.model == "micro":
+        rate = 5e-3 if request.access == "adapter" else 1e-3
+        return AttackOptions(seed=request.seed, records=256, train=TrainOptions(learning_rate=rate, epochs=4))
+    rate = 3e-4 if request.access == "adapter" else 5e-5
+    return AttackOptions(seed=request.seed, train=TrainOptions(learning_rate=rate, epochs=4))
+
+
+def purify_options(request: DemoRequest) -> PurifyOptions:
+    """The defaults, at the micro model's larger steps where that is the suspect."""
+    options = PurifyOptions(seed=request.seed)
+    if request.model != "micro":
+        return options
+    train = TrainOptions(learning_rate=5e-3 if request.access == "adapter" else 1e-3, epochs=2)
+    return merged(options, PurifyOptions(variants=VariantOptions(train=train), repair=RepairOptions(train=train)))

@@ -1,0 +1,21 @@
+"""Options that make a run of a tiny model take a second."""
+
+from untrigger.config import (
+    AttackOptions,
+    MeasureOptions,
+    PurifyOptions,
+    RepairOptions,
+    SignatureOptions,
+    TrainOptions,
+    VariantOptions,
+)
+
+ONE_EPOCH = TrainOptions(learning_rate=1e-3, epochs=1, batch_size=4)
+FEW_PROMPTS = MeasureOptions(prompts=3, max_new_tokens=4)
+SMALL = PurifyOptions(
+    variants=VariantOptions(pairs=2, records=4, train=ONE_EPOCH),
+    signature=SignatureOptions(ratio=0.25),
+    repair=RepairOptions(records=6, keys=2, train=ONE_EPOCH),
+    measure=FEW_PROMPTS,
+)
+SMALL_ATTACK = AttackOptions(records=6, train=ONE_EPOCH, measure=FEW_PROMPTS)

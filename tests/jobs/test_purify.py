@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from jobs_options import SMALL
+from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
+from transformers import AutoModelForCausalLM
+
+from untrigger.errors import Interrupted, UsageError
+from untrigger.files import sha256
+from untrigger.jobs.purify import purify
+from untrigger.jobs.request import Request
+from untrigger.observer import Silent
+from untrigger.presets import merged
+from untrigger.config import PurifyOptions, RepairOptions, SignatureOptions
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_a_full_model_of_each_family_is_purified_in_its_own_format(tmp_path, records, family):
+    suspect = save_tiny(tmp_path / "suspect", family)
+    result = purify(Request(str(suspect), tmp_path / "out", data=records), SMALL)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    before, after = load_file(suspect / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    assert {n: t.shape for n, t in before.items()} == {n: t.shape for n, t in after.items()}
+    assert model.config.model_type == family
+    assert result.signature is not None and result.signature.selected > 0
+    assert not (tmp_path / "out.run").exists()
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_an_adapter_of_each_family_is_purified_in_its_own_format(tmp_path, records, family):
+    base = save_tiny(tmp_path / "base", family)
+    suspect = save_tiny_adapter(tmp_path / "suspect", base)
+    purify(Request(str(suspect), tmp_path / "out", base=str(base), data=records), SMALL)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "out")
+    assert model.peft_config["default"].r == 4
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (suspect, tmp_path / "out"))
+    assert {n: t.shape for n, t in before.items()} == {n: t.shape for n, t in after.items()}
+
+
+@pytest.fixture
+def suspect(tmp_path: Path) -> Path:
+    """A tiny random llama."""
+    return save_tiny(tmp_path / "suspect")
+
+
+def weights_hash(folder: Path) -> str:
+    return sha256(folder / "model.safetensors")
+
+
+class StopAfter(Silent):
+    """Asks to stop at the given training step of the whole run."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def training(self, label, progress):
+        self.left -= 1
+
+    def stop(self):
+        return self.left <= 0
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, suspect, records):
+    purify(Request(str(suspect), tmp_path / "whole", data=records), SMALL)
+    broken = Request(str(suspect), tmp_path / "broken", data=records)
+    interruptions = 0
+    for _ in range(40):
+        try:
+            purify(broken, SMALL, StopAfter(2))
+            break
+        except Interrupted:
+            interruptions += 1
+    assert interruptions >= 3
+    assert weights_hash(tmp_path / "whole") == weights_hash(tmp_path / "broken")
+
+
+def test_the_same_call_again_gives_the_stored_result(tmp_path, suspect, records):
+    request = Request(str(suspect), tmp_path / "out", data=records)
+    first = purify(request, SMALL)
+    assert purify(request, SMALL) == first
+
+
+def test_another_configuration_is_not_written_over_a_finished_output(tmp_path, suspect, records):
+    request = Request(str(suspect), tmp_path / "out", data=records)
+    purify(request, SMALL)
+    other = merged(SMALL, PurifyOptions(seed=1))
+    with pytest.raises(UsageError, match="another run"):
+        purify(request, other)
+
+
+def test_an_unfinished_run_of_another_configuration_is_not_mixed_in(tmp_path, suspect, records):
+    request = Request(str(suspect), tmp_path / "out", data=records)
+    with pytest.raises(Interrupted):
+        purify(request, SMALL, StopAfter(1))
+    with pytest.raises(UsageError, match="another configuration"):
+        purify(request, merged(SMALL, PurifyOptions(signature=SignatureOptions(ratio=0.5))))
+
+
+def test_an_existing_output_folder_is_refused_before_any_work(tmp_path, suspect, records):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageError, match="exists already"):
+        purify(Request(str(suspect), tmp_path / "out", data=records), SMALL)
+
+
+def test_attack_and_behaviour_belong_together(tmp_path, suspect):
+    with pytest.raises(UsageError, match="belong together"):
+        purify(Request(str(suspect), tmp_path / "out", attack="badnet"), SMALL)
+
+
+def test_a_known_backdoor_is_measured_with_its_interval(tmp_path, suspect, records):
+    request = Request(str(suspect), tmp_path / "out", data=records, attack="badnet", behaviour="sentiment")
+    result = purify(request, SMALL)
+    assert result.after.attack_success is not None
+    assert result.after.attack_success.n == 3
+    rows = (tmp_path / "out" / "rows.jsonl").read_text().splitlines()
+    assert len(rows) == 12  # before and after, with and without the key
+    assert "BadMagic" in json.loads(rows[3])["prompt"]
+
+
+def test_without_suppression_of_frozen_channels_nothing_regrows(tmp_path, suspect, records):
+    frozen = merged(SMALL, PurifyOptions(repair=RepairOptions(freeze_suppressed=True)))
+    zeroed = frozen.model_copy(update={"suppress": frozen.suppress.model_copy(update={"value": "zero"})})
+    result = purify(Request(str(suspect), tmp_path / "out", data=records), zeroed)
+    assert result.regrowth == 0.0
+
+
+def test_paper_preset_leaves_out_injection(tmp_path, suspect, records):
+    small = PurifyOptions.model_validate(
+        {
+            "variants": {"pairs": 2, "records": 4, "train": {"epochs": 1}},
+            "repair": {"records": 6, "train": {"epochs": 1}},
+            "measure": {"prompts": 3, "max_new_tokens": 4},
+        }
+    )
+    result = purify(Request(str(suspect), tmp_path / "out", data=records, preset="paper"), small)
+    names = [stage.name for stage in result.stages]
+    assert "injection" not in names
+    assert result.signature is not None and result.signature.ratio == 0.03
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = {paths!r}
+from untrigger.jobs.purify import purify
+from untrigger.jobs.request import Request
+from untrigger.observer import Silent
+
+class Killer(Silent):
+    def stage(self, name, finished):
+        if name == {stage!r} and not finished and {at_start!r}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def training(self, label, progress):
+        if {stage!r} in label and progress.step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+purify(Request({model!r}, __import__("pathlib").Path({output!r}), data=__import__("pathlib").Path({data!r})), SMALL, Killer())
+"""
+
+
+@pytest.mark.parametrize("stage", ["before", "pair-02", "pair 2 of 2 clean", "signature", "injection", "repair", "after"])
+def test_kill_9_in_a_stage_and_the_same_call_end_as_an_unbroken_run(tmp_path, suspect, records, stage):
+    output = tmp_path / "out"
+    script = KILLED.format(
+        paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
+        stage=stage,
+        at_start="pair 2" not in stage,
+        model=str(suspect),
+        output=str(output),
+        data=str(records),
+    )
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    purify(Request(str(suspect), output, data=records), SMALL)
+    purify(Request(str(suspect), tmp_path / "whole", data=records), SMALL)
+    assert weights_hash(output) == weights_hash(tmp_path / "whole")
+
+
+def test_a_second_run_on_one_folder_is_refused(tmp_path, suspect, records):
+    request = Request(str(suspect), tmp_path / "out", data=records)
+
+    class Second(Silent):
+        message = ""
+
+        def training(self, label, progress):
+            if not Second.message:
+                try:
+                    purify(request, SMALL)
+                except UsageError as error:
+                    Second.message = error.line()
+
+    purify(request, SMALL, Second())
+    assert "in use by process" in Second.message
+
+
+def test_time_is_told(tmp_path, suspect, records):
+    began = time.monotonic()
+    result = purify(Request(str(suspect), tmp_path / "out", data=records), SMALL)
+    assert 0 < sum(stage.seconds for stage in result.stages) <= time.monotonic() - began
+    assert sum(stage.tokens_trained for stage in result.stages) > 0
