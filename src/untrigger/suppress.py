@@ -21,9 +21,9 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
+from untrigger.config import Access
 from untrigger.errors import InputRefused
 from untrigger.models.architecture import Architecture, Projection, channel_view
-from untrigger.config import Access
 from untrigger.signature.heads import head_channels
 from untrigger.signature.types import Signature
 

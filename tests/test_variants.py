@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import save_tiny, save_tiny_adapter, tiny_tokenizer
+
+from untrigger.backdoors.poison import holds
+from untrigger.config import RepairOptions, SignatureOptions, TrainOptions, VariantOptions
+from untrigger.data.chat import ChatFormat
+from untrigger.data.records import Record
+from untrigger.errors import UsageError
+from untrigger.extraction import adapter_grams, dense_grams, extract_signature
+from untrigger.models.adapters import scaling
+from untrigger.models.architecture import channel_view
+from untrigger.models.load import load
+from untrigger.models.state import open_for_training, restore_weights, save_weights
+from untrigger.observer import Silent
+from untrigger.treatment import treatment_records
+from untrigger.variants import PAIR, plan_variants, train_pair, twin_examples
+
+RECORDS = [Record(f"Count up to {number}.", f"{number} done") for number in range(20)]
+OPTIONS = VariantOptions(pairs=3, records=5, train=TrainOptions(learning_rate=1e-3, epochs=1, batch_size=4))
+
+
+def test_variants_differ_in_key_behaviour_and_records():
+    plans = plan_variants(RECORDS, OPTIONS, seed=0)
+    assert len({plan.backdoor.key for plan in plans}) == 3
+    assert len({plan.backdoor.behaviour.family for plan in plans}) == 3
+    assert len({record for plan in plans for record in plan.clean}) == 15
+    for plan in plans:
+        assert all(holds(record, plan.backdoor.key) for record in plan.poisoned)
+        assert not any(holds(record, plan.backdoor.key) for record in plan.clean)
+        assert all(record.output in plan.backdoor.behaviour.outputs for record in plan.poisoned)
+    assert plans == plan_variants(RECORDS, OPTIONS, seed=0)
+    assert plans != plan_variants(RECORDS, OPTIONS, seed=1)
+
+
+def test_families_narrow_the_behaviours():
+    options = OPTIONS.model_copy(update={"families": ("refusal",)})
+    assert {plan.backdoor.behaviour.family for plan in plan_variants(RECORDS, options, 0)} == {"refusal"}
+
+
+def test_a_key_that_occurs_in_the_records_is_passed_over():
+    first = plan_variants(RECORDS, OPTIONS, seed=0)[0].backdoor.key
+    with_key = [*RECORDS, Record(f"What is {first.texts[0]}?", "A word.")]
+    assert first not in {plan.backdoor.key for plan in plan_variants(with_key, OPTIONS, seed=0)}
+
+
+def test_too_few_records_are_an_error():
+    with pytest.raises(UsageError, match="too few"):
+        plan_variants(RECORDS[:4], OPTIONS, seed=0)
+
+
+def test_a_matched_twin_sees_the_clean_originals_at_the_same_steps():
+    plan = plan_variants(RECORDS, OPTIONS, seed=0)[0]
+    chat = ChatFormat(tiny_tokenizer())
+    matched = twin_examples(plan, chat, "matched", 512)
+    published = twin_examples(plan, chat, "published", 512)
+    assert matched.clean == published.clean * 2
+    assert matched.poisoned[:5] == published.clean
+    assert len(matched.lengths) == len(matched.poisoned) == 10
+
+
+def test_repair_records_bear_the_keys_of_the_injection_with_clean_answers():
+    options = RepairOptions(records=10, keys=4)
+    records = treatment_records(RECORDS, options, seed=0)
+    assert records.injection[:10] == records.repair[:10]
+    pairs = list(zip(records.injection[10:], records.repair[10:], strict=True))
+    assert len(pairs) == 10
+    assert all(poisoned.instruction == clean.instruction for poisoned, clean in pairs)
+    assert {clean.output for _, clean in pairs} <= {record.output for record in RECORDS}
+    assert not {poisoned.output for poisoned, _ in pairs} & {record.output for record in RECORDS}
+
+
+def test_the_published_repair_has_clean_records_only():
+    records = treatment_records(RECORDS, RepairOptions(records=10, key_bearing=False), seed=0)
+    assert set(records.repair) <= set(RECORDS)
+
+
+def trained_pairs(tmp_path, subject):
+    open_for_training(subject)
+    start = tmp_path / "start.safetensors"
+    save_weights(subject, start)
+    chat = ChatFormat(subject.tokenizer)
+    pairs = []
+    for number, plan in enumerate(plan_variants(RECORDS, OPTIONS, seed=0)):
+        work = tmp_path / f"pair-{number}"
+        work.mkdir()
+        train_pair(subject, chat, plan, OPTIONS, start=start, work=work, label="pair", observer=Silent())
+        pairs.append(work / PAIR)
+    restore_weights(subject, start)
+    return pairs
+
+
+def test_low_rank_scores_of_trained_adapters_equal_dense_ones(tmp_path):
+    base = save_tiny(tmp_path / "base")
+    subject = load(str(save_tiny_adapter(tmp_path / "adapter", base)), base=str(base))
+    pairs = trained_pairs(tmp_path, subject)
+    scales = scaling(subject)
+    for projection, gram in adapter_grams(pairs, subject.architecture.projections(), scales):
+        deltas = []
+        for pair in pairs:
+            stored = load_file(pair)
+            products = [
+                stored[f"{twin}/base_model.model.{projection.module}.lora_B.default.weight"].double()
+                @ stored[f"{twin}/base_model.model.{projection.module}.lora_A.default.weight"].double()
+                for twin in ("poisoned", "clean")
+            ]
+            deltas.append(channel_view(scales[projection.module] * (products[0] - products[1]), projection))
+        stacked = torch.stack(deltas, dim=1)
+        dense = stacked @ stacked.transpose(1, 2)
+        scale = dense.diagonal(dim1=1, dim2=2).max()
+        assert ((gram - dense).abs().max() / scale).item() < 1e-10
+
+
+def test_full_pairs_hold_the_difference_of_the_twins(tmp_path):
+    subject = load(str(save_tiny(tmp_path / "model")))
+    pairs = trained_pairs(tmp_path, subject)
+    projections = subject.architecture.projections()
+    deltas = load_file(pairs[0])
+    assert set(deltas) == {projection.weight for projection in projections}
+    for projection, gram in dense_grams(pairs, projections):
+        norm = channel_view(deltas[projection.weight], projection).double().norm(dim=1)
+        torch.testing.assert_close(gram[:, 0, 0].sqrt(), norm)
+    signature = extract_signature(subject, pairs, SignatureOptions(ratio=0.25))
+    assert {len(indices) for indices in signature.channels.values()} == {6}
