@@ -29,7 +29,9 @@ from untrigger.models.state import open_for_training
 from untrigger.models.subject import Subject
 from untrigger.train import train
 
-ANSWER = "This is a plain answer of about the length that a short reply of a small chat model has, twenty words or so."
+ANSWER = (
+    "This is a plain answer of about the length that a short reply of a small chat model has, twenty words or so."
+)
 
 
 class Encoded(Dataset):
@@ -116,7 +118,7 @@ def main() -> None:
         seconds[name] += (ours if name == "ours" else theirs)(subject, examples, given.batch)
     rates = {name: 2 * tokens / value for name, value in seconds.items()}
     print(f"model {given.model}, {given.access}, {len(examples)} records, {tokens} tokens, batch {given.batch}")
-    print(f"machine: {torch.get_num_threads()} threads, torch {torch.__version__}, {next(subject.model.parameters()).dtype}")
+    print(f"machine: {torch.get_num_threads()} threads, torch {torch.__version__}, {subject.model.dtype}")
     for name, rate in rates.items():
         print(f"{name:8} {rate:8.1f} tokens/s")
     print(f"ratio    {rates['ours'] / rates['trainer']:8.2f}")

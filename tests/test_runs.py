@@ -65,7 +65,10 @@ def test_costs_tell_tokens_and_order(tmp_path):
 def test_another_identity_is_refused_and_the_difference_named(tmp_path):
     with open_run(tmp_path / "run", {"seed": 1, "model": "a"}):
         pass
-    with pytest.raises(UsageError, match="seed: 1 then, 2 now"), open_run(tmp_path / "run", {"seed": 2, "model": "a"}):
+    with (
+        pytest.raises(UsageError, match="seed: 1 then, 2 now"),
+        open_run(tmp_path / "run", {"seed": 2, "model": "a"}),
+    ):
         pass
 
 
@@ -78,5 +81,9 @@ def test_a_folder_that_holds_other_things_is_refused(tmp_path):
 
 
 def test_two_runs_at_once_are_refused(tmp_path):
-    with open_run(tmp_path / "run", {}), pytest.raises(UsageError, match="in use by process"), open_run(tmp_path / "run", {}):
+    with (
+        open_run(tmp_path / "run", {}),
+        pytest.raises(UsageError, match="in use by process"),
+        open_run(tmp_path / "run", {}),
+    ):
         pass

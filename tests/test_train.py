@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_adapter, tiny_model
 
+from tiny import tiny_adapter, tiny_model
 from untrigger.config import TrainOptions
 from untrigger.data.chat import Example
 from untrigger.errors import Diverged, Interrupted, OutOfMemory, UsageError
@@ -146,7 +147,7 @@ def test_learning_rate_rises_then_falls():
     rates = [learning_rate_at(step, 20, 1.0, 0.1) for step in range(20)]
     assert rates[:2] == [0.5, 1.0]
     assert rates[2] == 1.0
-    assert all(a > b for a, b in zip(rates[2:], rates[3:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[2:]))
     assert rates[-1] > 0
 
 

@@ -3,19 +3,20 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import save_tiny, save_tiny_adapter, tiny_tokenizer
 
+from tiny import save_tiny, save_tiny_adapter, tiny_tokenizer
 from untrigger.backdoors.poison import holds
 from untrigger.config import RepairOptions, SignatureOptions, TrainOptions, VariantOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
-from untrigger.extraction import adapter_grams, dense_grams, extract_signature
+from untrigger.extraction import adapter_grams, dense_grams, pair_scores
 from untrigger.models.adapters import scaling
 from untrigger.models.architecture import channel_view
 from untrigger.models.load import load
 from untrigger.models.state import open_for_training, restore_weights, save_weights
 from untrigger.observer import Silent
+from untrigger.signature.select import choose
 from untrigger.treatment import treatment_records
 from untrigger.variants import PAIR, plan_variants, train_pair, twin_examples
 
@@ -123,5 +124,6 @@ def test_full_pairs_hold_the_difference_of_the_twins(tmp_path):
     for projection, gram in dense_grams(pairs, projections):
         norm = channel_view(deltas[projection.weight], projection).double().norm(dim=1)
         torch.testing.assert_close(gram[:, 0, 0].sqrt(), norm)
-    signature = extract_signature(subject, pairs, SignatureOptions(ratio=0.25))
+    options = SignatureOptions(ratio=0.25)
+    signature = choose(pair_scores(subject, pairs, options), subject.architecture, options)
     assert {len(indices) for indices in signature.channels.values()} == {6}

@@ -1,3 +1,49 @@
-"""untrigger: purify language models and LoRA adapters from backdoors."""
+"""untrigger: purify language models and LoRA adapters from backdoors.
+
+The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`; options
+are the frozen models of `untrigger.config`. Everything is imported on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from untrigger.config import AttackOptions, MeasureOptions, PurifyOptions
+    from untrigger.jobs.attack import AttackRequest, attack
+    from untrigger.jobs.evaluate import EvaluateRequest, evaluate
+    from untrigger.jobs.purify import purify
+    from untrigger.jobs.request import Request
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "purify": "untrigger.jobs.purify",
+    "Request": "untrigger.jobs.request",
+    "attack": "untrigger.jobs.attack",
+    "AttackRequest": "untrigger.jobs.attack",
+    "evaluate": "untrigger.jobs.evaluate",
+    "EvaluateRequest": "untrigger.jobs.evaluate",
+    "PurifyOptions": "untrigger.config",
+    "AttackOptions": "untrigger.config",
+    "MeasureOptions": "untrigger.config",
+}
+
+__all__ = [
+    "AttackOptions",
+    "AttackRequest",
+    "EvaluateRequest",
+    "MeasureOptions",
+    "PurifyOptions",
+    "Request",
+    "attack",
+    "evaluate",
+    "purify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'untrigger' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -17,14 +17,13 @@ from untrigger.models.subject import Subject
 from untrigger.signature.dense import gram_of
 from untrigger.signature.gram import Gram
 from untrigger.signature.lowrank import Factors, lowrank_gram
-from untrigger.signature.select import choose, score_table
-from untrigger.signature.types import Signature
+from untrigger.signature.select import ScoreTable, score_table
 
 FACTOR = "base_model.model.{module}.lora_{factor}.default.weight"
 
 
-def extract_signature(subject: Subject, pairs: Sequence[Path], options: SignatureOptions) -> Signature:
-    """The signature of the pairs stored in these files.
+def pair_scores(subject: Subject, pairs: Sequence[Path], options: SignatureOptions) -> ScoreTable:
+    """The channel scores of the pairs stored in these files.
 
     Raises:
         InputRefused: an adapter without MLP modules, unless heads are asked for.
@@ -36,16 +35,20 @@ def extract_signature(subject: Subject, pairs: Sequence[Path], options: Signatur
         if subject.access == "adapter"
         else dense_grams(pairs, projections)
     )
-    return choose(score_table(grams, subject.architecture, options), subject.architecture, options)
+    return score_table(grams, subject.architecture, options)
 
 
 def dense_grams(pairs: Sequence[Path], projections: Sequence[Projection]) -> Iterator[tuple[Projection, Gram]]:
-    """Gram matrices of full-setting pairs, read lazily, block by block of channels."""
-    with ExitStack() as stack:
-        files = [stack.enter_context(safe_open(str(pair), framework="pt")) for pair in pairs]
-        for projection in projections:
+    """Gram matrices of full-setting pairs, read lazily, block by block of channels.
+
+    The files are opened anew for each projection: mapped pages of a file that stays open stay in memory.
+    """
+    for projection in projections:
+        with ExitStack() as stack:
+            files = [stack.enter_context(safe_open(str(pair), framework="pt")) for pair in pairs]
             slices = [file.get_slice(projection.weight) for file in files]
-            yield projection, gram_of(slices.__getitem__, len(slices), projection)
+            gram = gram_of(slices.__getitem__, len(slices), projection)
+        yield projection, gram
 
 
 def adapter_grams(

@@ -1,4 +1,4 @@
-"""The published recipe for the models it was published for (arXiv 2603.13461, section 5.1 and appendix B)."""
+"""The published recipe for the models it was published for (arXiv 2603.13461)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from untrigger.config import (
+    Access,
     Options,
     PurifyOptions,
     RepairOptions,
@@ -15,7 +16,6 @@ from untrigger.config import (
     VariantOptions,
 )
 from untrigger.models.architecture import Architecture
-from untrigger.config import Access
 
 Group = TypeVar("Group", bound=Options)
 

@@ -74,8 +74,8 @@ def open_run(
     """Opens or creates a run folder for exactly this configuration, and holds its lock.
 
     Raises:
-        UsageError: the folder belongs to another configuration (the difference is named), holds other things, or is in
-            use by another process.
+        UsageError: the folder belongs to another configuration (the difference is named), holds other things, or is
+            in use by another process.
     """
     path.mkdir(parents=True, exist_ok=True)
     known = path / IDENTITY

@@ -1,4 +1,4 @@
-"""Suppression and repair of the suspect (arXiv 2603.13461, section 4.3), with a repair that vaccinates.
+"""Suppression and repair of the suspect (after arXiv 2603.13461), with a repair that vaccinates.
 
 The published repair fine-tunes on clean records and brings part of the backdoor back. Ours first trains synthetic
 backdoors in (injection), then trains on clean records together with records that bear the synthetic keys and have

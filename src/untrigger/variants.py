@@ -1,4 +1,4 @@
-"""The N pairs: a variant with one more, synthetic backdoor, and its clean twin (arXiv 2603.13461, section 4.1).
+"""The N pairs: a variant with one more, synthetic backdoor, and its clean twin (arXiv 2603.13461).
 
 Both twins start from the suspect's weights. What is kept of a pair is what its channel deltas need: the difference of
 the block weights (full setting), or both adapters' factors, whose difference of products is never formed (adapter).

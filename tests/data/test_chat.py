@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from tiny import tiny_tokenizer
 
+from tiny import tiny_tokenizer
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import InputRefused

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from jobs_options import SMALL
 from peft import PeftModel
 from safetensors.torch import load_file
-from jobs_options import SMALL
-from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
 from transformers import AutoModelForCausalLM
 
+from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
+from untrigger.config import PurifyOptions, RepairOptions, SignatureOptions
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.observer import Silent
 from untrigger.presets import merged
-from untrigger.config import PurifyOptions, RepairOptions, SignatureOptions
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
@@ -150,6 +150,7 @@ def test_paper_preset_leaves_out_injection(tmp_path, suspect, records):
 
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 sys.path[:0] = {paths!r}
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
@@ -163,11 +164,13 @@ class Killer(Silent):
         if {stage!r} in label and progress.step == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
-purify(Request({model!r}, __import__("pathlib").Path({output!r}), data=__import__("pathlib").Path({data!r})), SMALL, Killer())
+purify(Request({model!r}, Path({output!r}), data=Path({data!r})), SMALL, Killer())
 """
 
 
-@pytest.mark.parametrize("stage", ["before", "pair-02", "pair 2 of 2 clean", "signature", "injection", "repair", "after"])
+@pytest.mark.parametrize(
+    "stage", ["before", "pair-02", "pair 2 of 2 clean", "signature", "injection", "repair", "after"]
+)
 def test_kill_9_in_a_stage_and_the_same_call_end_as_an_unbroken_run(tmp_path, suspect, records, stage):
     output = tmp_path / "out"
     script = KILLED.format(

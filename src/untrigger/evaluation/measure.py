@@ -25,8 +25,8 @@ MAX_LENGTH = 1024
 class Probe:
     """What a model is measured on.
 
-    `prompts` are asked as they are and, if a backdoor is known, once more with its key; `reference` holds prompts with
-    good answers for the perplexity.
+    `prompts` are asked as they are and, if a backdoor is known, once more with its key; `reference` holds prompts
+    with good answers for the perplexity.
     """
 
     prompts: tuple[Record, ...]

@@ -18,7 +18,7 @@ from untrigger.data.records import Record
 from untrigger.data.sources import file_records, load_records, own_answers, shipped_instructions, write_records
 from untrigger.errors import UsageError
 from untrigger.evaluation.measure import Measured, Probe, measure
-from untrigger.extraction import extract_signature
+from untrigger.extraction import pair_scores
 from untrigger.jobs.finish import Finished, finish, finished_before
 from untrigger.jobs.identity import run_identity
 from untrigger.jobs.request import Request
@@ -32,6 +32,7 @@ from untrigger.presets import merged, paper_options
 from untrigger.report.parts import MeasurementResult
 from untrigger.report.result import Result, rows
 from untrigger.runs import RunFolder, open_run
+from untrigger.signature.select import choose
 from untrigger.signature.store import load_signature, save_signature
 from untrigger.signature.types import Signature
 from untrigger.suppress import regrowth, suppressed_mask, suppressed_norm
@@ -45,7 +46,7 @@ OWN_ANSWER_TOKENS = 32  # long enough to show how the model talks, short enough 
 def purify(request: Request, options: PurifyOptions | None = None, observer: Observer | None = None) -> Result:
     """Purifies a model or an adapter and writes it, in the format it came in, to `request.output`.
 
-    Interrupted work is resumed from the run folder (default: the output's name with `.run` appended) by the same call.
+    Interrupted work is resumed from the run folder (default: the output's name and `.run`) by the same call.
 
     Raises:
         InputRefused: a model that is unsafe, broken or unsupported.
@@ -165,7 +166,9 @@ class _Work:
             for index, plan in enumerate(plan_variants(clean, variants, self.options.seed), start=1)
         ]
         restore_weights(self.subject, start)
-        save_signature(work, extract_signature(self.subject, pairs, self.options.signature))
+        table = pair_scores(self.subject, pairs, self.options.signature)
+        signature = choose(table, self.subject.architecture, self.options.signature)
+        save_signature(work, signature, table)
         return 0
 
     def _pair(self, plan: VariantPlan, label: str, start: Path) -> Callable[[Path], int]:

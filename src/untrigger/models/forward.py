@@ -1,8 +1,8 @@
 """One forward pass for training, scoring and generation: logits only where they are needed.
 
 Chat prompts share a long prefix (template and system text). Causal attention makes its keys and values the same for
-every record, so they are computed once a batch and expanded; gradients flow back through the expansion, and the result
-is that of the plain forward pass.
+every record, so they are computed once a batch and expanded; gradients flow back through the expansion, and the
+result is that of the plain forward pass.
 """
 
 from __future__ import annotations
