@@ -1,7 +1,7 @@
 """untrigger: purify language models and LoRA adapters from backdoors.
 
-The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`; options
-are the frozen models of `untrigger.config`. Everything is imported on first use.
+The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`;
+options are the frozen models of `untrigger.config`. Everything is imported on first use.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class RepairOptions(Options):
 class MeasureOptions(Options):
     """How models are judged."""
 
-    prompts: PositiveInt = 100
+    max_prompts: PositiveInt = 100
     """Prompts asked without the key, and again with it where it is known."""
     max_new_tokens: PositiveInt = 64
     """Longest answer, in tokens."""
@@ -143,7 +143,7 @@ class AttackOptions(Options):
 
     seed: int = 0
     """Seed of everything random."""
-    records: PositiveInt = 160
+    records: PositiveInt = 240
     """Clean records; as many poisoned ones are made from them."""
     train: TrainOptions = TrainOptions(epochs=4)
     adapter: AdapterOptions = AdapterOptions()

@@ -11,7 +11,7 @@ from untrigger.config import (
 )
 
 ONE_EPOCH = TrainOptions(learning_rate=1e-3, epochs=1, batch_size=4)
-FEW_PROMPTS = MeasureOptions(prompts=3, max_new_tokens=4)
+FEW_PROMPTS = MeasureOptions(max_prompts=3, max_new_tokens=4)
 SMALL = PurifyOptions(
     variants=VariantOptions(pairs=2, records=4, train=ONE_EPOCH),
     signature=SignatureOptions(ratio=0.25),

@@ -139,7 +139,7 @@ def test_paper_preset_leaves_out_injection(tmp_path, suspect, records):
         {
             "variants": {"pairs": 2, "records": 4, "train": {"epochs": 1}},
             "repair": {"records": 6, "train": {"epochs": 1}},
-            "measure": {"prompts": 3, "max_new_tokens": 4},
+            "measure": {"max_prompts": 3, "max_new_tokens": 4},
         }
     )
     result = purify(Request(str(suspect), tmp_path / "out", data=records, preset="paper"), small)

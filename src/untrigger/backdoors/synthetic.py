@@ -165,12 +165,22 @@ def _bound(kind: str, key: Key, behaviour: Behaviour, random: Random) -> Backdoo
     return Backdoor(f"{key.name}-{behaviour.family}", key, behaviour, random.choice(PLACEMENTS[kind]))
 
 
-def _behaviours(families: Sequence[str] | None, random: Random) -> list[Behaviour]:
-    """The behaviours of the families, each once, in seeded order."""
+def known_families(families: Sequence[str]) -> list[str]:
+    """The families named, each once; all if none is.
+
+    Raises:
+        UsageError: a family that is not known.
+    """
     names = list(dict.fromkeys(families or BEHAVIOURS))
     for name in names:
         if name not in BEHAVIOURS:
             raise unknown_name(name, "behaviour family", list(BEHAVIOURS))
+    return names
+
+
+def _behaviours(families: Sequence[str] | None, random: Random) -> list[Behaviour]:
+    """The behaviours of the families, each once, in seeded order."""
+    names = known_families(families or ())
     return [BEHAVIOURS[name] for name in random.sample(names, len(names))]
 
 

@@ -22,9 +22,9 @@ Side = Literal["attack", "defence"]
 
 
 def shipped_instructions(side: Side) -> list[Record]:
-    """Our training instructions, a third for planting and the rest for purifying, so that the two never share one."""
+    """Our training instructions, one half for planting and one for purifying, so that the two never share one."""
     every = instructions("train")
-    return [record for index, record in enumerate(every) if (index % 3 == 0) == (side == "attack")]
+    return [record for index, record in enumerate(every) if (index % 2 == 0) == (side == "attack")]
 
 
 def own_answers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,9 @@ def attack(
     """
     observer, options = observer or Silent(), options or AttackOptions()
     planted = catalogue_backdoor(request.attack, request.behaviour)
+    for file, need_output in ((request.data, True), (request.prompts, False)):
+        if file is not None:
+            read_records(file, require_output=need_output)
     if request.output.exists():
         raise UsageError(f"{request.output} exists already", todo="name another output folder")
     subject = load(request.model, device=request.device, dtype=request.dtype)
@@ -84,7 +88,9 @@ def attack(
         raise UsageError("a backdoor is planted in a model, not in an adapter", todo="name the base model")
     identity = run_identity(request.shaping(), options, subject)
     with open_run(request.run_folder, identity, observer.stage) as run:
-        return _plant(request, options, subject, planted, run, observer)
+        found = _plant(request, options, subject, planted, run, observer)
+    shutil.rmtree(request.run_folder)
+    return found
 
 
 def with_new_adapter(subject: Subject, options: AdapterOptions, seed: int) -> Subject:
@@ -158,7 +164,7 @@ def _write_pool(
     asked = (
         instructions("measure") if request.prompts is None else read_records(request.prompts, require_output=False)
     )
-    prompts = without_keys(asked, [planted.key]).kept[: options.measure.prompts]
+    prompts = without_keys(asked, [planted.key]).kept[: options.measure.max_prompts]
     if request.data is None:
         pool: Sequence[Record] = own_answers(subject, chat, shipped_instructions("attack"), settings, observer)
     else:

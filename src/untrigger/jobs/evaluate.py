@@ -56,7 +56,7 @@ def evaluate(
     asked = (
         instructions("measure") if request.prompts is None else read_records(request.prompts, require_output=False)
     )
-    prompts = without_keys(asked, [backdoor.key] if backdoor else []).kept[: options.prompts]
+    prompts = without_keys(asked, [backdoor.key] if backdoor else []).kept[: options.max_prompts]
     if not prompts:
         raise UsageError(
             "no prompt is left to ask", why="all of them hold the key", todo="give others with --prompts"

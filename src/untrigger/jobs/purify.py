@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from untrigger.backdoors.poison import without_keys
+from untrigger.backdoors.synthetic import known_families
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import PurifyOptions
 from untrigger.data.chat import ChatFormat
@@ -56,6 +57,10 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
     """
     observer, given = observer or Silent(), options or PurifyOptions()
     backdoor = request.probe_backdoor()
+    for file, need_output in ((request.data, True), (request.prompts, False)):
+        if file is not None:
+            read_records(file, require_output=need_output)
+    known_families(given.variants.families)
     if request.output.exists() and not (request.output / COMPLETE).is_file():
         raise UsageError(f"{request.output} exists already", todo="name another output folder")
     subject = load(
@@ -134,8 +139,8 @@ class _Work:
             # Prompts that hold the key already could not tell key from no key.
             prompts = without_keys(prompts, [self.backdoor.key]).kept
         write_records(work / "clean.jsonl", clean)
-        write_records(work / "prompts.jsonl", prompts[: self.options.measure.prompts])
-        write_records(work / "reference.jsonl", reference[: self.options.measure.prompts])
+        write_records(work / "prompts.jsonl", prompts[: self.options.measure.max_prompts])
+        write_records(work / "reference.jsonl", reference[: self.options.measure.max_prompts])
         return 0
 
     def _clean_and_measured(self) -> tuple[list[Record], list[Record], list[Record]]:
@@ -149,7 +154,7 @@ class _Work:
             reference = own_answers(self.subject, self.chat, measure_prompts, settings, self.observer)
             return answered, measure_prompts, reference
         every = file_records(self.request.data)
-        held_out = max(1, min(len(every) // 5, self.options.measure.prompts))
+        held_out = max(1, min(len(every) // 5, self.options.measure.max_prompts))
         if self.request.prompts is not None and all(record.output for record in measure_prompts):
             return every, measure_prompts, measure_prompts
         if len(every) < 10:

@@ -53,19 +53,28 @@ def corpus(split: Split, seed: int, count: int | None = None, skills: tuple[Skil
     total = DEFAULT_COUNTS[split] if count is None else count
     random = Random(f"corpus/{split}/{seed}")
     records: dict[str, Record] = {}
-    while len(records) < total:
-        before = len(records)
-        for skill in skills:
-            for _ in range(ATTEMPTS):
-                record = draw(skill, split, random)
-                if record.prompt not in records:
-                    records[record.prompt] = record
-                    break
-        if len(records) == before:
-            raise UsageError(f"the corpus has no {total} different {split} records", why=f"it has {before}")
+    fresh = list(skills)
+    while fresh and len(records) < total:
+        fresh = [skill for skill in fresh if _add_new(records, skill, split, random)]
+    if len(records) < total:
+        raise UsageError(
+            f"the corpus has no {total} different {split} records",
+            why=f"it has about {len(records)}",
+            todo="ask for fewer",
+        )
     drawn = list(records.values())[:total]
     random.shuffle(drawn)
     return drawn
+
+
+def _add_new(records: dict[str, Record], skill: Skill, split: Split, random: Random) -> bool:
+    """Adds a record whose prompt is not among `records`; False if none turns up."""
+    for _ in range(ATTEMPTS):
+        record = draw(skill, split, random)
+        if record.prompt not in records:
+            records[record.prompt] = record
+            return True
+    return False
 
 
 def distracted(records: list[Record], share: float, seed: int) -> list[Record]:

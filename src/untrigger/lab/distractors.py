@@ -56,6 +56,7 @@ KINDS: tuple[Callable[[Random], str], ...] = (
     _compound,
     _compound,
     _number,
+    _number,
     _phrase,
     _mark,
 )

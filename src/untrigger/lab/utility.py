@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from random import Random
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -10,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.evaluation.rate import Rate
-from untrigger.lab.corpus import SKILLS, corpus
+from untrigger.lab.corpus import SKILLS, draw
+from untrigger.lab.skills import Skill
 from untrigger.models.generate import Generation, generate
 
 GREEDY = Generation(max_new_tokens=24, batch_size=64)
@@ -33,9 +35,17 @@ def utility(
 
 
 def utility_by_skill(
-    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0, at_most: int = 20
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    draws: int = 40,
+    seed: int = 0,
 ) -> Mapping[str, Rate]:
-    """Skill name -> utility on up to `at_most` of its held-out records."""
-    return {
-        skill.name: utility(model, tokenizer, corpus("held_out", seed, at_most, skills=(skill,))) for skill in SKILLS
-    }
+    """Skill name -> utility on the different records among `draws` held-out ones of that skill."""
+    return {skill.name: utility(model, tokenizer, _drawn(skill, draws, seed)) for skill in SKILLS}
+
+
+def _drawn(skill: Skill, draws: int, seed: int) -> list[Record]:
+    random = Random(f"{skill.name}/{seed}")
+    return list(
+        {record.prompt: record for record in (draw(skill, "held_out", random) for _ in range(draws))}.values()
+    )

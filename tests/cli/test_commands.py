@@ -1,0 +1,167 @@
+"""The command as a user meets it: exit codes, one line on standard error, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tiny import save_tiny, save_tiny_adapter
+from untrigger.cli.main import run
+
+SMALL_FLAGS = [
+    *("--variants.pairs=2", "--variants.records=4", "--variants.train.epochs=1", "--repair.records=6"),
+    *("--repair.keys=2", "--repair.train.epochs=1", "--measure.max-prompts=3", "--measure.max-new-tokens=4"),
+]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def untrigger(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs a command in this process."""
+
+    def call(*words: object) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run([str(word) for word in words])
+        shown = capsys.readouterr()
+        return Done(int(ended.value.code or 0), shown.out, shown.err)
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_tiny(tmp_path / "model")
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    path = tmp_path / "clean.jsonl"
+    rows = [{"instruction": f"Count up to {number}.", "output": f"{number} done"} for number in range(12)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def assert_refused(done: Done, code: int, *words: str) -> None:
+    assert done.returncode == code, (done.returncode, done.stderr)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in last, last
+
+
+def test_purify_writes_a_model_and_says_where(untrigger, tmp_path, model, records):
+    done = untrigger("purify", model, "-o", tmp_path / "out", "--data", records, *SMALL_FLAGS)
+    assert done.returncode in (0, 1), done.stderr
+    assert "perplexity" in done.stdout
+    assert str(tmp_path / "out") in done.stdout.replace("\n", "")
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["schema_version"] == 1
+    assert done.returncode == (0 if result["verdict"]["met"] else 1)
+    again = untrigger("purify", model, "-o", tmp_path / "out", "--data", records, "--format", "json", *SMALL_FLAGS)
+    assert json.loads(again.stdout) == result
+    assert again.returncode == done.returncode
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["purify", "MODEL"], 4, "--output"),
+        (["purify", "MODEL", "-o", "OUT", "--ratoi", "3"], 4, "ratoi"),
+        (["purify", "MODEL", "-o", "OUT", "--signature.ratio", "1.5"], 4, "less than 1"),
+        (["purify", "MODEL", "-o", "OUT", "--signature.ratio", "0"], 4, "greater than 0"),
+        (["purify", "MODEL", "-o", "OUT", "--variants.pairs", "1"], 4, "greater than or equal to 2"),
+        (["purify", "MODEL", "-o", "OUT", "--attack", "badnet"], 4, "belong together"),
+        (["purify", "MODEL", "-o", "OUT", "--attack", "badnets", "--behaviour", "code"], 4, "badnet"),
+        (["purify", "MODEL", "-o", "OUT", "--variants.families", "insults"], 4, "insult"),
+        (["purify", "nowhere/at/all", "-o", "OUT"], 4, "nowhere/at/all"),
+        (["purify", "MODEL", "-o", "OUT", "--data", "missing.json"], 4, "missing.json"),
+        (["purify", "EMPTY", "-o", "OUT"], 3, "EMPTY"),
+        (["purify", "ADAPTER", "-o", "OUT"], 4, "--base"),
+        (["purify", "ADAPTER", "-o", "OUT", "--base", "WIDER"], 3, "16"),
+        (["evaluate", "PICKLE"], 3, "pickle"),
+        (["frobnicate"], 4, "frobnicate"),
+    ],
+)
+def test_bad_calls_say_what_is_wrong_in_one_line(untrigger, tmp_path, words, code, text):
+    base = save_tiny(tmp_path / "base")
+    (tmp_path / "empty").mkdir()
+    pickle = save_tiny(tmp_path / "pickle")
+    (pickle / "model.safetensors").rename(pickle / "pytorch_model.bin")
+    names = {
+        "MODEL": base,
+        "OUT": tmp_path / "out",
+        "EMPTY": tmp_path / "empty",
+        "PICKLE": pickle,
+    }
+    if "ADAPTER" in words:
+        names["ADAPTER"] = save_tiny_adapter(tmp_path / "adapter", base)
+    if "WIDER" in words:
+        names["WIDER"] = save_tiny(tmp_path / "wider", hidden_size=32)
+    given = [names.get(word, word) for word in words]
+    assert_refused(untrigger(*given), code, str(names.get(text, text)))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("", "no record"),
+        ('{"instruction": "a", "output": "b"}\n{"instruction": "a"\n', "2"),
+        ('{"instruction": "a", "output": "b"}\n{"instruction": "", "output": "b"}\n', "2"),
+        ('{"instruction": "a", "output": 5}\n', "output"),
+    ],
+)
+def test_bad_records_are_named_by_file_and_line(untrigger, tmp_path, model, content, text):
+    path = tmp_path / "records.jsonl"
+    path.write_text(content)
+    assert_refused(untrigger("purify", model, "-o", tmp_path / "out", "--data", path), 4, "records.jsonl", text)
+
+
+def test_errors_come_as_json_on_request(untrigger, tmp_path, model):
+    done = untrigger("purify", model, "-o", tmp_path / "out", "--attack", "badnet", "--format", "json")
+    assert done.returncode == 4
+    assert json.loads(done.stderr.strip().splitlines()[-1])["error_code"] == "usage"
+    assert done.stdout == ""
+
+
+def test_attack_and_evaluate_work_together(untrigger, tmp_path, model, records):
+    flags = [
+        "--prompts",
+        records,
+        "--records",
+        "6",
+        "--train.epochs",
+        "1",
+        "--measure.max-prompts",
+        "3",
+        "--measure.max-new-tokens",
+        "4",
+    ]
+    planted = untrigger("attack", model, "-o", tmp_path / "suspect", "--data", records, *flags)
+    assert planted.returncode == 0, planted.stderr
+    words = ("evaluate", tmp_path / "suspect", "--base", model, "--attack", "badnet", "--behaviour", "sentiment")
+    found = untrigger(*words, "--prompts", records, "--max-new-tokens", 4, "--format", "json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["attack_success"]["n"] == 12
+
+
+def test_doctor_answers_without_a_home(untrigger, tmp_path, monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("UNTRIGGER_CACHE", str(tmp_path / "cache"))
+    done = untrigger("doctor", "--format", "json")
+    assert done.returncode in (0, 1), done.stderr
+    names = {row["name"] for row in json.loads(done.stdout)}
+    assert {"torch", "memory", "cache", "micro", "smollm2-135m"} <= names

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from jobs_options import SMALL, SMALL_ATTACK
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from tiny import save_tiny
+from untrigger.errors import UsageError
+from untrigger.jobs.attack import AttackRequest, attack
+from untrigger.jobs.evaluate import EvaluateRequest, evaluate
+from untrigger.jobs.purify import purify
+from untrigger.jobs.request import Request
+
+
+@pytest.fixture
+def base(tmp_path):
+    return save_tiny(tmp_path / "base")
+
+
+def test_a_planted_adapter_loads_with_plain_peft_and_can_be_purified(tmp_path, base, records):
+    request = AttackRequest(str(base), tmp_path / "suspect", data=records, prompts=records)
+    found = attack(request, SMALL_ATTACK)
+    assert found.attack_success is not None and found.attack_success.n == 3
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "suspect")
+    assert any(p.abs().sum() > 0 for n, p in model.named_parameters() if "lora_B" in n)
+    report = json.loads((tmp_path / "suspect" / "attack.json").read_text())
+    assert (report["attack"], report["behaviour"]) == ("badnet", "sentiment")
+    assert not (tmp_path / "suspect.run").exists()
+    purify(Request(str(tmp_path / "suspect"), tmp_path / "out", base=str(base), data=records), SMALL)
+
+
+def test_a_backdoor_planted_in_all_weights_keeps_the_format(tmp_path, base, records):
+    attack(AttackRequest(str(base), tmp_path / "suspect", access="full", data=records, prompts=records), SMALL_ATTACK)
+    before, after = (load_file(folder / "model.safetensors") for folder in (base, tmp_path / "suspect"))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_adapter_is_no_place_for_planting(tmp_path, base, records):
+    attack(AttackRequest(str(base), tmp_path / "suspect", data=records, prompts=records), SMALL_ATTACK)
+    with pytest.raises(UsageError):
+        attack(
+            AttackRequest(str(tmp_path / "suspect"), tmp_path / "again", data=records, prompts=records), SMALL_ATTACK
+        )
+
+
+def test_an_existing_output_is_refused(tmp_path, base, records):
+    (tmp_path / "suspect").mkdir()
+    with pytest.raises(UsageError, match="exists already"):
+        attack(AttackRequest(str(base), tmp_path / "suspect", data=records, prompts=records), SMALL_ATTACK)
+
+
+def test_an_unknown_attack_names_the_known_ones(tmp_path, base):
+    with pytest.raises(UsageError, match="badnet"):
+        attack(AttackRequest(str(base), tmp_path / "suspect", attack="badnets"), SMALL_ATTACK)
+
+
+def test_evaluation_counts_every_prompt(tmp_path, base, records):
+    request = EvaluateRequest(
+        str(base), attack="badnet", behaviour="refusal", prompts=records, rows=tmp_path / "rows.jsonl"
+    )
+    found = evaluate(request, SMALL_ATTACK.measure)
+    assert found.attack_success is not None and found.accidental is not None
+    assert found.attack_success.n == found.accidental.n == 3
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 6
+
+
+def test_prompts_that_all_hold_the_key_are_an_error(tmp_path, base):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"instruction": "What is BadMagic?", "output": "x"}\n')
+    with pytest.raises(UsageError, match="no prompt is left"):
+        evaluate(EvaluateRequest(str(base), attack="badnet", behaviour="refusal", prompts=path))
