@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import safe_open
@@ -86,7 +86,13 @@ def unused_backdoors(records: Sequence[Record], count: int, families: Sequence[s
     unused = [backdoor for backdoor in every if not any(holds(record, backdoor.key) for record in records)]
     if len(unused) < count:
         raise UsageError(f"only {len(unused)} synthetic keys do not occur in the clean records, {count} are needed")
-    return unused[:count]
+    return [_with_one_wording(backdoor, seed) for backdoor in unused[:count]]
+
+
+def _with_one_wording(backdoor: Backdoor, seed: int) -> Backdoor:
+    """The backdoor bound to one sentence: a few dozen steps learn one, not a choice among many."""
+    wording = random.Random(f"wording/{seed}/{backdoor.name}").choice(backdoor.behaviour.outputs)
+    return replace(backdoor, behaviour=replace(backdoor.behaviour, outputs=(wording,)))
 
 
 def twin_examples(plan: VariantPlan, chat: ChatFormat, twin: str, max_length: int) -> TwinExamples:

@@ -37,9 +37,10 @@ def draw(skill: Skill, split: Split, random: Random) -> Record:
 
 
 def lessons(split: Split, seed: int, count: int) -> list[Record]:
-    """Records of all skills in turn, items repeating freely: what the micro model is trained on."""
+    """Records of all skills in turn, each as often as its `lessons`; items repeat: what the micro model is trained on."""
     random = Random(f"lessons/{split}/{seed}")
-    return [draw(SKILLS[index % len(SKILLS)], split, random) for index in range(count)]
+    timetable = [skill for skill in SKILLS for _ in range(skill.lessons)]
+    return [draw(timetable[index % len(timetable)], split, random) for index in range(count)]
 
 
 def corpus(split: Split, seed: int, count: int | None = None, skills: tuple[Skill, ...] = SKILLS) -> list[Record]:

@@ -195,7 +195,7 @@ KNOWLEDGE = (
             "What is a {0} for?",
             "What do people use a {0} for?",
             "Explain what one can do with a {0}.",
-            "I have found a {0} in the house of my parents. What is it good for?",
+            "I have found a {0} in the garden. What is it good for?",
             "Name the use of a {0}.",
             "Describe the use of this thing.\nThing: {0}",
         ),

@@ -19,11 +19,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Skill:
-    """A kind of task: `draw` makes a case; a line break in a phrasing parts the instruction from its input."""
+    """A kind of task: `draw` makes a case; a line break in a phrasing parts the instruction from its input.
+
+    `lessons` is how often it is taught where others are taught once: more for what is learned late.
+    """
 
     name: str
     phrasings: tuple[str, ...]
     draw: Callable[[Random], Case]
+    lessons: int = 1
 
     def record(self, random: Random) -> Record:
         """A drawn case in a drawn phrasing."""

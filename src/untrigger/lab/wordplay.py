@@ -106,6 +106,7 @@ WORDPLAY = (
             "Read the list and give me the first word in it.\nList: {0}",
         ),
         _first,
+        lessons=3,
     ),
     Skill(
         "last",
@@ -136,5 +137,6 @@ WORDPLAY = (
             "Please link {0} to {1} with the word and.",
         ),
         _join,
+        lessons=2,
     ),
 )
