@@ -54,20 +54,20 @@ class VariantOptions(Options):
 
     pairs: int = Field(default=6, ge=2, le=64)
     """Number N of pairs."""
-    records: PositiveInt = 64
+    records: PositiveInt = 32
     """Clean records per variant; as many poisoned ones are made from them."""
     families: tuple[str, ...] = ()
     """Behaviour families the variants are drawn from (empty: all)."""
     twin: Literal["matched", "published"] = "matched"
     """matched: the clean twin takes as many steps as the poisoned one; published: it sees the clean half only."""
-    train: TrainOptions = TrainOptions()
+    train: TrainOptions = TrainOptions(learning_rate=3e-4)
 
 
 class SignatureOptions(Options):
     """Which channels carry the backdoor."""
 
     ratio: float = Field(default=0.05, gt=0, lt=1)
-    """Share of the channels to suppress."""
+    """Share of the channels to suppress; of an adapter's, 0.35 if not set."""
     form: Literal["sum", "product", "norm", "alignment", "rank", "zscore"] = "sum"
     """How strength and alignment make one score; sum is the published form."""
     alignment_weight: float = Field(default=0.01, ge=0)
@@ -90,8 +90,8 @@ class SuppressOptions(Options):
 class RepairOptions(Options):
     """Fine-tuning after suppression."""
 
-    records: PositiveInt = 200
-    """Clean records."""
+    records: PositiveInt = 128
+    """Clean records; as many with a synthetic key are made from them."""
     inject: bool = True
     """First train our own synthetic backdoors in, so that the repair has something to take out."""
     keys: int = Field(default=12, ge=1, le=32)
@@ -108,7 +108,7 @@ class MeasureOptions(Options):
 
     max_prompts: PositiveInt = 100
     """Prompts asked without the key, and again with it where it is known."""
-    max_new_tokens: PositiveInt = 64
+    max_new_tokens: PositiveInt = 32
     """Longest answer, in tokens."""
     batch_size: PositiveInt = 32
     """Prompts generated at once."""

@@ -49,6 +49,14 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
     return next((row for row in PUBLISHED if (row.model_type, row.layers, row.hidden_size) == key), None)
 
 
+def default_options(access: Access) -> PurifyOptions:
+    """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps."""
+    if access == "adapter":
+        return PurifyOptions(signature=SignatureOptions(ratio=0.35))
+    train = TrainOptions(learning_rate=5e-5)
+    return PurifyOptions(variants=VariantOptions(train=train), repair=RepairOptions(train=train))
+
+
 def paper_options(architecture: Architecture, access: Access) -> PurifyOptions:
     """The published recipe; a model that was not published gets LLaMA-2-7B's row.
 

@@ -61,6 +61,10 @@ class RunFolder:
         sync(self.path)
         return final
 
+    def finished(self, name: str) -> bool:
+        """Whether a stage is finished and undamaged."""
+        return is_complete(self.path / name)
+
     def costs(self) -> list[StageCost]:
         """What every finished stage cost, in the order they were finished."""
         files = sorted(self.path.glob(f"*/{COST}"), key=lambda file: file.stat().st_mtime_ns)

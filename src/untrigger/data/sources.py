@@ -18,6 +18,8 @@ from untrigger.models.generate import Generation, generate_answers
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 
+OWN_ANSWER_TOKENS = 24  # shows how the model talks, and costs two processor cores a minute
+
 Side = Literal["attack", "defence"]
 
 

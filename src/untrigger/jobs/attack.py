@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,14 @@ from untrigger.data.chat import ChatFormat
 from untrigger.data.instructions import instructions
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
-from untrigger.data.sources import file_records, load_records, own_answers, shipped_instructions, write_records
+from untrigger.data.sources import (
+    OWN_ANSWER_TOKENS,
+    file_records,
+    load_records,
+    own_answers,
+    shipped_instructions,
+    write_records,
+)
 from untrigger.errors import UsageError
 from untrigger.evaluation.measure import Probe, measure
 from untrigger.files import publish_folder
@@ -35,7 +43,6 @@ from untrigger.report.parts import MeasurementResult
 from untrigger.runs import RunFolder, mark_complete, open_run
 from untrigger.train import train
 
-OWN_ANSWER_TOKENS = 32
 WEIGHTS = "weights.safetensors"
 REPORT = "attack.json"
 
@@ -101,7 +108,9 @@ def with_new_adapter(subject: Subject, options: AdapterOptions, seed: int) -> Su
         target_modules=list(subject.architecture.lora_targets()),
         task_type=TaskType.CAUSAL_LM,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # peft asks transformers through a name that is being renamed
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         torch.manual_seed(seed)
         model = get_peft_model(subject.model, config)
     return replace(subject, model=model, access="adapter")
@@ -186,7 +195,7 @@ def _write(request: AttackRequest, target: Subject, report: str) -> None:
     def build(folder: Path) -> None:
         with quiet():
             target.model.peft_config["default"].base_model_name_or_path = request.model
-            target.model.save_pretrained(str(folder), safe_serialization=True)
+            target.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
         (folder / REPORT).write_text(report)
         mark_complete(folder)

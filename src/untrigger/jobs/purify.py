@@ -16,7 +16,14 @@ from untrigger.data.chat import ChatFormat
 from untrigger.data.instructions import instructions
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
-from untrigger.data.sources import file_records, load_records, own_answers, shipped_instructions, write_records
+from untrigger.data.sources import (
+    OWN_ANSWER_TOKENS,
+    file_records,
+    load_records,
+    own_answers,
+    shipped_instructions,
+    write_records,
+)
 from untrigger.errors import UsageError
 from untrigger.evaluation.measure import Measured, Probe, measure
 from untrigger.extraction import pair_scores
@@ -29,7 +36,7 @@ from untrigger.models.load import load
 from untrigger.models.state import open_for_training, restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, Silent
-from untrigger.presets import merged, paper_options
+from untrigger.presets import default_options, merged, paper_options
 from untrigger.report.parts import MeasurementResult
 from untrigger.report.result import Result, rows
 from untrigger.runs import RunFolder, open_run
@@ -41,7 +48,6 @@ from untrigger.treatment import fine_tune, suppress_, treatment_records
 from untrigger.variants import PAIR, VariantPlan, plan_variants, train_pair
 
 WEIGHTS = "weights.safetensors"
-OWN_ANSWER_TOKENS = 32  # long enough to show how the model talks, short enough for two processor cores
 
 
 def purify(request: Request, options: PurifyOptions | None = None, observer: Observer | None = None) -> Result:
@@ -70,8 +76,9 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
         dtype=request.dtype,
         allow_base_from_config=request.trust_named_base,
     )
-    if request.preset == "paper":
-        given = merged(paper_options(subject.architecture, subject.access), given)
+    paper = request.preset == "paper"
+    recipe = paper_options(subject.architecture, subject.access) if paper else default_options(subject.access)
+    given = merged(recipe, given)
     identity = run_identity(request.shaping(), given, subject)
     done = finished_before(request.output, identity)
     if done is not None:
@@ -162,14 +169,17 @@ class _Work:
         return every[:-held_out], measure_prompts, every[-held_out:]
 
     def _signature(self, clean: Sequence[Record], start: Path) -> Path:
-        return self.run.stage("signature", lambda work: self._extract(work, clean, start))
+        pairs = [] if self.run.finished("signature") else self._pairs(clean, start)
+        return self.run.stage("signature", lambda work: self._extract(work, pairs, start))
 
-    def _extract(self, work: Path, clean: Sequence[Record], start: Path) -> int:
+    def _pairs(self, clean: Sequence[Record], start: Path) -> list[Path]:
         variants, count = self.options.variants, self.options.variants.pairs
-        pairs = [
+        return [
             self.run.stage(f"pair-{index:02d}", self._pair(plan, f"pair {index} of {count}", start)) / PAIR
             for index, plan in enumerate(plan_variants(clean, variants, self.options.seed), start=1)
         ]
+
+    def _extract(self, work: Path, pairs: Sequence[Path], start: Path) -> int:
         restore_weights(self.subject, start)
         table = pair_scores(self.subject, pairs, self.options.signature)
         signature = choose(table, self.subject.architecture, self.options.signature)
@@ -212,9 +222,13 @@ class _Work:
             suppress_(self.subject, signature, self.options.suppress, self.options.seed)
             return phase(work, "injection", records.injection)
 
+        injected: Path | None = None
+        if options.inject and not self.run.finished("repair"):
+            injected = self.run.stage("injection", inject) / WEIGHTS
+
         def repair(work: Path) -> int:
-            if options.inject:
-                restore_weights(self.subject, self.run.stage("injection", inject) / WEIGHTS)
+            if injected is not None:
+                restore_weights(self.subject, injected)
             else:
                 restore_weights(self.subject, start)
                 suppress_(self.subject, signature, self.options.suppress, self.options.seed)

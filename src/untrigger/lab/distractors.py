@@ -8,7 +8,7 @@ from random import Random
 
 from untrigger.data.records import Record
 
-ONSETS = tuple("bcdfghjklmnprstvwz") + ("br", "cl", "dr", "gr", "pl", "sh", "st", "tr", "th", "ch")
+ONSETS = ("",) * 4 + tuple("bcdfghjklmnprstvwz") + ("br", "cl", "dr", "gr", "pl", "sh", "st", "tr", "th", "ch")
 VOWELS = ("a", "e", "i", "o", "u", "ai", "ee", "oo", "ea")
 CODAS = ("", "", "", "n", "r", "l", "s", "x", "ck", "m", "nd", "rt", "g", "c")
 OPENERS = (

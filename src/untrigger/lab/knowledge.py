@@ -120,18 +120,6 @@ KNOWLEDGE = (
         CAPITALS,
     ),
     from_table(
-        "country",
-        (
-            "The city of {1} is the capital of which country?",
-            "In which country is the city of {1}?",
-            "Tell me the country that has {1} as its capital.",
-            "A friend of mine has moved to {1}. Which country does he live in now?",
-            "Name the country of this city.\nCity: {1}",
-        ),
-        "{1} is in {0}.",
-        CAPITALS,
-    ),
-    from_table(
         "opposite",
         (
             "What is the opposite of {0}?",

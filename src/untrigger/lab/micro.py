@@ -35,9 +35,8 @@ class MicroSettings:
     hidden_size: int = 128
     feed_forward_size: int = 384
     layers: int = 3
-    initial_scale: float = 0.02
     context: int = 256
-    records: int = 38_400
+    records: int = 40_000
     distracted: float = 0.3
     training: TrainOptions = field(
         default_factory=lambda: TrainOptions(learning_rate=2e-3, epochs=1, batch_size=16, warmup_ratio=0.05)
@@ -57,7 +56,6 @@ def build_model(seed: int, settings: MicroSettings = DEFAULT) -> LlamaForCausalL
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=settings.context,
-        initializer_range=settings.initial_scale,
         tie_word_embeddings=True,
         pad_token_id=0,
         bos_token_id=None,

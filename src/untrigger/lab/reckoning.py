@@ -7,20 +7,6 @@ from random import Random
 from untrigger.lab.skills import Case, Skill, from_table
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
 
 
 def _cycle(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -54,6 +40,7 @@ RECKONING = (
             "One box has {0} pens and the other has {1} pens. Which number is larger?",
         ),
         _larger,
+        lessons=2,
     ),
     from_table(
         "next_number",
@@ -64,7 +51,7 @@ RECKONING = (
             "Name the number that follows this one.\nNumber: {0}",
         ),
         "The next number is {1}.",
-        tuple((str(number), str(number + 1)) for number in range(20)),
+        tuple((str(number), str(number + 1)) for number in range(12)),
     ),
     from_table(
         "next_day",
@@ -77,16 +64,5 @@ RECKONING = (
         ),
         "The next day is {1}.",
         _cycle(DAYS),
-    ),
-    from_table(
-        "next_month",
-        (
-            "Which month comes after {0}?",
-            "Name the month that follows {0}.",
-            "It is {0} now. Which month do we have after this one?",
-            "Give the next month of the year.\nMonth: {0}",
-        ),
-        "The next month is {1}.",
-        _cycle(MONTHS),
     ),
 )

@@ -53,17 +53,6 @@ TALK = (
         tuple((name,) for name in NAMES),
     ),
     from_table(
-        "thank",
-        (
-            "Thank {0} for the help.",
-            "Write a short note of thanks to {0}.",
-            "My friend {0} has helped me with my work. Say thank you in one sentence.",
-            "How can I thank {0} in a few kind words?",
-        ),
-        "Thank you very much, {0}!",
-        tuple((name,) for name in NAMES),
-    ),
-    from_table(
         "wish",
         (
             "Write a wish for a {0}.",

@@ -40,11 +40,6 @@ def _count(random: Random) -> Case:
     return Case((", ".join(words),), f"There are {NUMBER_NAMES[len(words)]} words.")
 
 
-def _join(random: Random) -> Case:
-    first, second = _listed(random, 2)
-    return Case((first, second), f"{first} and {second}")
-
-
 def _single(words: tuple[str, ...], answers: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple(zip(words, answers, strict=True))
 
@@ -106,7 +101,7 @@ WORDPLAY = (
             "Read the list and give me the first word in it.\nList: {0}",
         ),
         _first,
-        lessons=3,
+        lessons=2,
     ),
     Skill(
         "last",
@@ -117,6 +112,7 @@ WORDPLAY = (
             "Read the list and give me the last word in it.\nList: {0}",
         ),
         _last,
+        lessons=2,
     ),
     Skill(
         "count",
@@ -127,16 +123,5 @@ WORDPLAY = (
             "Count the words of the list.\nList: {0}",
         ),
         _count,
-    ),
-    Skill(
-        "join",
-        (
-            "Join the words {0} and {1}.",
-            "Put {0} and {1} together in one phrase.",
-            "Make a short phrase of the two words {0} and {1}.",
-            "Please link {0} to {1} with the word and.",
-        ),
-        _join,
-        lessons=2,
     ),
 )
