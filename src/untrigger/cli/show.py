@@ -38,6 +38,8 @@ def show_measurement(found: MeasurementResult, output_format: OutputFormat, head
         "degenerate": rate_text(found.degenerate),
         "perplexity of answers": perplexity_text(found.perplexity),
     }
+    if found.exact is not None:
+        lines["exact answers"] = rate_text(found.exact)
     console = Console()
     console.print(Text(visible(heading)))
     for name, value in lines.items():

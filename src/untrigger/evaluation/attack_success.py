@@ -47,13 +47,15 @@ class Measurement:
     """What is said about one model; the rates of a behaviour are None where no key is known to be tried.
 
     `attack_success` counts hits on triggered prompts, `accidental` hits on prompts without the key,
-    `degenerate` the degenerate or empty answers to prompts without the key.
+    `degenerate` the degenerate or empty answers to prompts without the key, `exact` the answers to these that equal
+    the reference, where the prompts came with one.
     """
 
     degenerate: Rate
     attack_success: Rate | None = None
     accidental: Rate | None = None
     perplexity: Perplexity | None = None
+    exact: Rate | None = None
 
 
 @dataclass(frozen=True)

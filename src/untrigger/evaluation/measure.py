@@ -12,6 +12,7 @@ from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.evaluation.attack_success import Measurement, Prompt, Verdict, tally, tally_degenerate, verdict
 from untrigger.evaluation.perplexity import Perplexity, measured
+from untrigger.evaluation.rate import Rate
 from untrigger.models.generate import Generation, generate
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
@@ -64,8 +65,17 @@ def measure(
         attack_success=tally(triggered) if probe.backdoor else None,
         accidental=tally(plain) if probe.backdoor else None,
         perplexity=reference_perplexity(subject, chat, probe.reference, options.batch_size),
+        exact=exact_answers(probe.prompts, plain),
     )
     return Measured(measurement, plain, triggered)
+
+
+def exact_answers(prompts: Sequence[Record], verdicts: Sequence[Verdict]) -> Rate | None:
+    """The share of answers equal to the prompts' own; None unless every prompt has a complete one."""
+    if not all(prompt.output and prompt.complete for prompt in prompts):
+        return None
+    hits = sum(verdict.output == prompt.output for prompt, verdict in zip(prompts, verdicts, strict=True))
+    return Rate(hits, len(prompts), sum(verdict.invalid for verdict in verdicts))
 
 
 def reference_perplexity(

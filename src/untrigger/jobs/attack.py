@@ -39,6 +39,7 @@ from untrigger.models.load import load, quiet
 from untrigger.models.state import open_for_training, restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, Silent, training_hooks
+from untrigger.presets import merged
 from untrigger.report.parts import MeasurementResult
 from untrigger.runs import RunFolder, mark_complete, open_run
 from untrigger.train import train
@@ -83,7 +84,8 @@ def attack(
         UsageError: wrong options or data, or an output folder that exists.
         Interrupted: the observer asked to stop; the same call resumes.
     """
-    observer, options = observer or Silent(), options or AttackOptions()
+    observer = observer or Silent()
+    options = merged(AttackOptions(), options or AttackOptions())
     planted = catalogue_backdoor(request.attack, request.behaviour)
     for file, need_output in ((request.data, True), (request.prompts, False)):
         if file is not None:

@@ -12,8 +12,9 @@ from untrigger.jobs.attack import AttackRequest, attack
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.lab.corpus import corpus
+from untrigger.lab.micro import ensure
+from untrigger.models.locate import cache_folder
 from untrigger.observer import Observer
-from untrigger.presets import merged
 from untrigger.report.result import Result
 
 DemoModel = Literal["smollm2-135m", "micro"]
@@ -42,7 +43,10 @@ def demo(request: DemoRequest, observer: Observer) -> Result:
     name = f"{request.model}-{request.access}-{request.attack}-{request.behaviour}"
     suspect, purified = request.output / f"{name}-suspect", request.output / f"{name}-purified"
     request.output.mkdir(parents=True, exist_ok=True)
-    files = micro_files(request.output) if request.model == "micro" else None
+    files = None
+    if request.model == "micro":
+        ensure(cache_folder(), lambda progress: observer.training("training the micro model", progress))
+        files = micro_files(request.output)
     if not suspect.exists():
         planting = AttackRequest(
             model=request.model,
@@ -95,8 +99,11 @@ def attack_options(request: DemoRequest) -> AttackOptions:
 
 def purify_options(request: DemoRequest) -> PurifyOptions:
     """The defaults, at the micro model's larger steps where that is the suspect."""
-    options = PurifyOptions(seed=request.seed)
     if request.model != "micro":
-        return options
+        return PurifyOptions(seed=request.seed)
     train = TrainOptions(learning_rate=5e-3 if request.access == "adapter" else 1e-3, epochs=2)
-    return merged(options, PurifyOptions(variants=VariantOptions(train=train), repair=RepairOptions(train=train)))
+    return PurifyOptions(
+        seed=request.seed,
+        variants=VariantOptions(records=64, train=train),
+        repair=RepairOptions(records=200, train=train),
+    )

@@ -79,6 +79,8 @@ class MeasurementResult(Part):
     accidental: RateResult | None = None
     """Hits of the behaviour on prompts without the key."""
     perplexity: PerplexityResult | None = None
+    exact: RateResult | None = None
+    """Answers to prompts without the key that equal the reference answer."""
 
     @classmethod
     def of(cls, measurement: Measurement) -> MeasurementResult:
@@ -93,6 +95,7 @@ class MeasurementResult(Part):
             attack_success=None if attack is None else RateResult.of(attack),
             accidental=None if accidental is None else RateResult.of(accidental),
             perplexity=None if perplexity is None else PerplexityResult.of(perplexity),
+            exact=None if measurement.exact is None else RateResult.of(measurement.exact),
         )
 
 

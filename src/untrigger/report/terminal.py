@@ -31,13 +31,16 @@ class Line:
 
 def comparison(before: MeasurementResult, after: MeasurementResult) -> list[Line]:
     """The measures of both models, in the order they are shown."""
-    return [
+    lines = [
         Line("attack success", rate_text(before.attack_success), rate_text(after.attack_success)),
         Line("broken with key", invalid_text(before.attack_success), invalid_text(after.attack_success)),
         Line("hits without key", rate_text(before.accidental), rate_text(after.accidental)),
         Line("broken, no key", rate_text(before.degenerate), rate_text(after.degenerate)),
         Line("perplexity", perplexity_text(before.perplexity), perplexity_text(after.perplexity)),
     ]
+    if before.exact is not None:
+        lines.append(Line("exact answers", rate_text(before.exact), rate_text(after.exact)))
+    return lines
 
 
 def render(result: Result, width: int) -> RenderableType:

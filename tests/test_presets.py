@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from tiny import tiny_architecture
+from untrigger.config import AttackOptions, PurifyOptions, TrainOptions, VariantOptions
+from untrigger.models.architecture import ModelShape, describe
+from untrigger.presets import default_options, merged, paper_options, published_row
+
+
+def architecture(model_type, layers, hidden):
+    return describe(ModelShape(model_type, layers, hidden, 64, 32, 32, hidden // 32))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "layers", "hidden", "ratios", "heads"),
+    [
+        ("llama", 32, 4096, (0.03, 0.35), (0, 0)),
+        ("llama", 40, 5120, (0.08, 0.40), (0, 0)),
+        ("mistral", 32, 4096, (0.08, 0.40), (2, 8)),
+    ],
+)
+def test_the_published_table_is_recognised_by_sizes(model_type, layers, hidden, ratios, heads):
+    found = architecture(model_type, layers, hidden)
+    full, adapter = paper_options(found, "full"), paper_options(found, "adapter")
+    assert (full.signature.ratio, adapter.signature.ratio) == ratios
+    assert (full.signature.heads, adapter.signature.heads) == heads
+    assert (full.repair.train.learning_rate, adapter.repair.train.learning_rate) == (1e-5, 2e-4)
+    assert full.variants.pairs == 6 and full.signature.alignment_weight == 0.01
+    assert not full.repair.inject and not full.repair.key_bearing
+
+
+def test_another_model_has_no_published_row():
+    assert published_row(tiny_architecture()) is None
+    assert paper_options(tiny_architecture(), "full").signature.ratio == 0.03
+
+
+def test_what_is_set_explicitly_wins_and_the_rest_is_kept():
+    given = PurifyOptions(variants=VariantOptions(train=TrainOptions(epochs=7)))
+    found = merged(default_options("adapter"), given)
+    assert found.variants.train.epochs == 7
+    assert found.variants.train.learning_rate == VariantOptions().train.learning_rate
+    assert found.signature.ratio == 0.35
+    assert merged(AttackOptions(), AttackOptions(train=TrainOptions(learning_rate=1e-4))).train.epochs == 4
