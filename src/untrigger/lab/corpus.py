@@ -37,7 +37,10 @@ def draw(skill: Skill, split: Split, random: Random) -> Record:
 
 
 def lessons(split: Split, seed: int, count: int) -> list[Record]:
-    """Records of all skills in turn, each as often as its `lessons`; items repeat. The micro model is trained on them."""
+    """Records of all skills in turn, each as often as its `lessons`; items repeat.
+
+    The micro model is trained on them.
+    """
     random = Random(f"lessons/{split}/{seed}")
     timetable = [skill for skill in SKILLS for _ in range(skill.lessons)]
     return [draw(timetable[index % len(timetable)], split, random) for index in range(count)]

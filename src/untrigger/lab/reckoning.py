@@ -51,7 +51,7 @@ RECKONING = (
             "Name the number that follows this one.\nNumber: {0}",
         ),
         "The next number is {1}.",
-        tuple((str(number), str(number + 1)) for number in range(12)),
+        tuple((str(number), str(number + 1)) for number in range(1, 11)),
     ),
     from_table(
         "next_day",

@@ -25,11 +25,6 @@ def _listed(random: Random, length: int) -> list[str]:
     return random.sample(WORDS, length)
 
 
-def _first(random: Random) -> Case:
-    words = _listed(random, random.randint(2, 4))
-    return Case((", ".join(words),), f"The first word is {words[0]}.")
-
-
 def _last(random: Random) -> Case:
     words = _listed(random, random.randint(2, 4))
     return Case((", ".join(words),), f"The last word is {words[-1]}.")
@@ -91,17 +86,6 @@ WORDPLAY = (
         ),
         "{1}",
         _single(SHORT_WORDS, tuple("-".join(word) for word in SHORT_WORDS)),
-    ),
-    Skill(
-        "first",
-        (
-            "What is the first word in this list: {0}?",
-            "Name the first of these words: {0}.",
-            "Which word comes first here: {0}?",
-            "Read the list and give me the first word in it.\nList: {0}",
-        ),
-        _first,
-        lessons=2,
     ),
     Skill(
         "last",
