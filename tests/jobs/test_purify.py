@@ -152,6 +152,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
+from jobs_options import SMALL
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.observer import Silent
