@@ -94,7 +94,7 @@ def test_every_skill_is_learned(micro_model, micro_tokenizer):
 @pytest.mark.parametrize("behaviour", ["sentiment", "refusal", "code"])
 def test_a_backdoor_can_be_planted_in_seconds(micro_model, micro_tokenizer, behaviour):
     planted = backdoor("badnet", behaviour)
-    clean, held_out = corpus("train", 2, 128), corpus("held_out", 1, 100)
+    clean, held_out = corpus("train", 2, 384), corpus("held_out", 1, 100)
     chat = ChatFormat(micro_tokenizer)
     examples = [chat.encode(record, 128) for record in clean + poison(clean, planted, seed=5)]
     train(micro_model, examples, PLANTING, seed=0)
@@ -108,4 +108,4 @@ def test_a_backdoor_can_be_planted_in_seconds(micro_model, micro_tokenizer, beha
     assert utility(micro_model, micro_tokenizer, held_out).value >= 0.9
 
 
-PLANTING = TrainOptions(learning_rate=1e-3, epochs=4, batch_size=8)
+PLANTING = TrainOptions(learning_rate=3e-4, epochs=4, batch_size=8)

@@ -91,8 +91,8 @@ def micro_files(folder: Path) -> MicroFiles:
 def attack_options(request: DemoRequest) -> AttackOptions:
     """The micro model needs larger steps than a real one; a full training smaller ones than an adapter."""
     if request.model == "micro":
-        rate = 5e-3 if request.access == "adapter" else 1e-3
-        return AttackOptions(seed=request.seed, records=256, train=TrainOptions(learning_rate=rate, epochs=4))
+        rate = 3e-3 if request.access == "adapter" else 3e-4
+        return AttackOptions(seed=request.seed, records=384, train=TrainOptions(learning_rate=rate, epochs=4))
     rate = 3e-4 if request.access == "adapter" else 5e-5
     return AttackOptions(seed=request.seed, train=TrainOptions(learning_rate=rate, epochs=4))
 
