@@ -59,6 +59,11 @@ def own_answers(
     return usable
 
 
+def asked_prompts(path: Path | None) -> list[Record]:
+    """Prompts to measure on: a user's file (answers are not needed), or ours."""
+    return list(instructions("measure")) if path is None else read_records(path, require_output=False)
+
+
 def without_repeats(records: Iterable[Record]) -> list[Record]:
     """The records, each prompt once."""
     return list({record.prompt: record for record in records}.values())

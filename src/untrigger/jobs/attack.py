@@ -18,11 +18,11 @@ from untrigger.backdoors.poison import poison, without_keys
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import Access, AdapterOptions, AttackOptions, TemplateName
 from untrigger.data.chat import ChatFormat
-from untrigger.data.instructions import instructions
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
 from untrigger.data.sources import (
     OWN_ANSWER_TOKENS,
+    asked_prompts,
     file_records,
     load_records,
     own_answers,
@@ -172,10 +172,7 @@ def _write_pool(
 ) -> None:
     """Clean records to plant with, prompts to measure on, and reference answers; none holds the key."""
     settings = Generation(OWN_ANSWER_TOKENS, options.measure.batch_size)
-    asked = (
-        instructions("measure") if request.prompts is None else read_records(request.prompts, require_output=False)
-    )
-    prompts = without_keys(asked, [planted.key]).kept[: options.measure.max_prompts]
+    prompts = without_keys(asked_prompts(request.prompts), [planted.key]).kept[: options.measure.max_prompts]
     if request.data is None:
         pool: Sequence[Record] = own_answers(subject, chat, shipped_instructions("attack"), settings, observer)
     else:

@@ -8,9 +8,7 @@ from pathlib import Path
 from untrigger.backdoors.poison import without_keys
 from untrigger.config import MeasureOptions, TemplateName
 from untrigger.data.chat import ChatFormat
-from untrigger.data.instructions import instructions
-from untrigger.data.readers import read_records
-from untrigger.data.sources import own_answers
+from untrigger.data.sources import asked_prompts, own_answers
 from untrigger.errors import UsageError
 from untrigger.evaluation.measure import Probe, measure
 from untrigger.files import write_text_atomic
@@ -53,10 +51,9 @@ def evaluate(
     """
     observer, options = observer or Silent(), options or MeasureOptions()
     backdoor = named_backdoor(request.attack, request.behaviour)
-    asked = (
-        instructions("measure") if request.prompts is None else read_records(request.prompts, require_output=False)
-    )
-    prompts = without_keys(asked, [backdoor.key] if backdoor else []).kept[: options.max_prompts]
+    prompts = without_keys(asked_prompts(request.prompts), [backdoor.key] if backdoor else []).kept[
+        : options.max_prompts
+    ]
     if not prompts:
         raise UsageError(
             "no prompt is left to ask", why="all of them hold the key", todo="give others with --prompts"

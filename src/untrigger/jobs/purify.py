@@ -13,11 +13,11 @@ from untrigger.backdoors.synthetic import known_families
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import PurifyOptions
 from untrigger.data.chat import ChatFormat
-from untrigger.data.instructions import instructions
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
 from untrigger.data.sources import (
     OWN_ANSWER_TOKENS,
+    asked_prompts,
     file_records,
     load_records,
     own_answers,
@@ -153,9 +153,7 @@ class _Work:
     def _clean_and_measured(self) -> tuple[list[Record], list[Record], list[Record]]:
         """Clean records to train on, prompts to ask, and reference answers that no training sees."""
         settings = Generation(OWN_ANSWER_TOKENS, self.options.measure.batch_size)
-        measure_prompts = list(instructions("measure"))
-        if self.request.prompts is not None:
-            measure_prompts = read_records(self.request.prompts, require_output=False)
+        measure_prompts = asked_prompts(self.request.prompts)
         if self.request.data is None:
             answered = own_answers(self.subject, self.chat, shipped_instructions("defence"), settings, self.observer)
             reference = own_answers(self.subject, self.chat, measure_prompts, settings, self.observer)
