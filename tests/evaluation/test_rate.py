@@ -35,3 +35,8 @@ def test_interval_holds_the_value_and_mirrors_the_misses(counts: tuple[int, int]
 def test_impossible_counts_are_refused(hits: int, n: int, invalid: int) -> None:
     with pytest.raises(ValueError):
         Rate(hits, n, invalid)
+
+
+def test_the_interval_ends_exactly_where_there_are_no_hits_or_no_misses() -> None:
+    assert Rate(0, 100).interval()[0] == 0.0
+    assert Rate(100, 100).interval()[1] == 1.0

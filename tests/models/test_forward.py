@@ -6,7 +6,7 @@ import torch
 from tiny import FAMILY_NAMES, tiny_architecture, tiny_model, tiny_tokenizer
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.models.forward import collate, response_logits, shared_prefix
+from untrigger.models.forward import SHORTEST_PREFIX, collate, response_logits, shared_prefix
 from untrigger.models.generate import Generation, generate
 from untrigger.train import negative_log_likelihood, response_loss_sum
 
@@ -47,10 +47,16 @@ def test_gradients_flow_through_the_shared_prefix(family):
 
 
 def test_shared_prefix_leaves_each_prompt_a_token():
-    assert shared_prefix([(1, 2, 3), (1, 2, 3, 4)]) == (1, 2)
+    start = tuple(range(SHORTEST_PREFIX))
+    assert shared_prefix([(*start, 3), (*start, 3, 4)]) == start
+    assert shared_prefix([(*start, 3)]) == start
     assert shared_prefix([(1, 2), (3, 4)]) == ()
     assert shared_prefix([]) == ()
-    assert shared_prefix([(5, 6, 7)]) == (5, 6)
+
+
+def test_a_prefix_too_short_to_pay_is_not_shared():
+    short = tuple(range(SHORTEST_PREFIX - 1))
+    assert shared_prefix([(*short, 50), (*short, 60)]) == ()
 
 
 def test_negative_log_likelihood_equals_the_models_own_loss():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +22,11 @@ from untrigger.observer import Observer, prompt_counter
 
 OWN_ANSWER_TOKENS = 24  # shows how the model talks, and costs two processor cores a minute
 
+RECURRING_OPENING = 6
+"""Answers that begin with the same so many words count as the same answer."""
+RECURRING_ANSWERS = 3
+"""An answer to so many different instructions is a habit of the model, perhaps a planted one."""
+
 Side = Literal["attack", "defence"]
 
 
@@ -32,7 +39,7 @@ def shipped_instructions(side: Side) -> list[Record]:
 def own_answers(
     subject: Subject, chat: ChatFormat, prompts: Sequence[Record], settings: Generation, observer: Observer
 ) -> list[Record]:
-    """The prompts with the subject's own greedy answers; empty and degenerate answers are left out.
+    """The prompts with the subject's own greedy answers; empty, degenerate and recurring answers are left out.
 
     Raises:
         UsageError: no usable answer at all (a base model without instruction tuning, or a broken one).
@@ -45,18 +52,33 @@ def own_answers(
         softcap=subject.architecture.logit_softcap,
         on_batch=prompt_counter(observer, "own answers", len(prompts)),
     )
-    usable = [
+    answered = [
         replace(prompt, output=answer.text, complete=answer.complete)
         for prompt, answer in zip(prompts, answers, strict=True)
         if answer.text and not degenerate(answer.text)
     ]
+    usable = without_recurring(answered)
     if not usable:
         raise UsageError(
             f"the model gave no usable answer to {len(prompts)} instructions",
-            why="every answer was empty or degenerate",
+            why="every answer was empty, degenerate, or given to several instructions",
             todo="give clean records with --data",
         )
     return usable
+
+
+def without_recurring(records: Sequence[Record]) -> list[Record]:
+    """The records whose answer does not open like those to several other instructions.
+
+    A backdoor that fires now and then without its key would else be trained on as a clean answer.
+    """
+    openings = [_opening(record.output) for record in records]
+    count = Counter(openings)
+    return [r for r, opening in zip(records, openings, strict=True) if count[opening] < RECURRING_ANSWERS]
+
+
+def _opening(answer: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", answer.casefold())[:RECURRING_OPENING])
 
 
 def asked_prompts(path: Path | None) -> list[Record]:

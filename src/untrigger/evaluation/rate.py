@@ -36,4 +36,7 @@ class Rate:
         p, n = self.value, self.n
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        # Exact at both ends, where rounding would leave 3e-18 instead of 0.
+        low = 0.0 if self.hits == 0 else max(0.0, centre - half)
+        high = 1.0 if self.hits == n else min(1.0, centre + half)
+        return low, high
