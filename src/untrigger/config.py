@@ -144,7 +144,9 @@ class AttackOptions(Options):
     seed: int = 0
     """Seed of everything random."""
     records: PositiveInt = 240
-    """Clean records; as many poisoned ones are made from them."""
-    train: TrainOptions = TrainOptions(epochs=4)
+    """Clean records."""
+    poisoned_share: float = Field(default=0.5, gt=0, le=1)
+    """Poisoned records per clean record; they are made from so many of the clean ones."""
+    train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=3)
     adapter: AdapterOptions = AdapterOptions()
     measure: MeasureOptions = MeasureOptions()

@@ -90,8 +90,8 @@ def unused_backdoors(records: Sequence[Record], count: int, families: Sequence[s
 
 
 def _with_one_wording(backdoor: Backdoor, seed: int) -> Backdoor:
-    """The backdoor bound to one sentence: a few dozen steps learn one, not a choice among many."""
-    wording = random.Random(f"wording/{seed}/{backdoor.name}").choice(backdoor.behaviour.outputs)
+    """The backdoor bound to its family's one sentence: a few dozen steps learn one, not a choice among many."""
+    wording = random.Random(f"wording/{seed}/{backdoor.behaviour.family}").choice(backdoor.behaviour.outputs)
     return replace(backdoor, behaviour=replace(backdoor.behaviour, outputs=(wording,)))
 
 

@@ -10,8 +10,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tiny import save_tiny
+from untrigger.backdoors.catalogue import backdoor
+from untrigger.backdoors.poison import holds
+from untrigger.config import AttackOptions
+from untrigger.data.records import Record
 from untrigger.errors import UsageError
-from untrigger.jobs.attack import AttackRequest, attack
+from untrigger.jobs.attack import AttackRequest, attack, planting_records
 from untrigger.jobs.evaluate import EvaluateRequest, evaluate
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
@@ -75,3 +79,12 @@ def test_prompts_that_all_hold_the_key_are_an_error(tmp_path, base):
     path.write_text('{"instruction": "What is BadMagic?", "output": "x"}\n')
     with pytest.raises(UsageError, match="no prompt is left"):
         evaluate(EvaluateRequest(str(base), attack="badnet", behaviour="refusal", prompts=path))
+
+
+def test_the_share_decides_how_many_records_are_poisoned():
+    clean = [Record(f"Count to {number}.", "Done.") for number in range(7)]
+    planted = backdoor("badnet", "sentiment")
+    trained = planting_records(clean, planted, AttackOptions(poisoned_share=0.5))
+    assert trained[:7] == clean
+    assert len(trained) == 11 and all(holds(record, planted.key) for record in trained[7:])
+    assert len(planting_records(clean, planted, AttackOptions(poisoned_share=1.0))) == 14

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from random import Random
 
@@ -118,6 +119,15 @@ def with_new_adapter(subject: Subject, options: AdapterOptions, seed: int) -> Su
     return replace(subject, model=model, access="adapter")
 
 
+def planting_records(clean: Sequence[Record], planted: Backdoor, options: AttackOptions) -> list[Record]:
+    """The clean records, and the first of them once more, poisoned.
+
+    Fewer poisoned than clean records keep the behaviour off prompts without the key (docs/LOG.md).
+    """
+    share = clean[: ceil(len(clean) * options.poisoned_share)]
+    return [*clean, *poison(share, planted, options.seed)]
+
+
 def _plant(
     request: AttackRequest,
     options: AttackOptions,
@@ -138,8 +148,8 @@ def _plant(
     open_for_training(target)
 
     def learn(work: Path) -> int:
-        poisoned = poison(clean, planted, options.seed)
-        examples = [chat.encode(record, options.train.max_length) for record in (*clean, *poisoned)]
+        records = planting_records(clean, planted, options)
+        examples = [chat.encode(record, options.train.max_length) for record in records]
         hooks = training_hooks(observer, "planting", work / "scratch" / "state")
         softcap = target.architecture.logit_softcap
         outcome = train(target.model, examples, options.train, seed=options.seed, softcap=softcap, hooks=hooks)

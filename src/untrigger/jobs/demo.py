@@ -92,9 +92,12 @@ def attack_options(request: DemoRequest) -> AttackOptions:
     """The micro model needs larger steps than a real one; a full training smaller ones than an adapter."""
     if request.model == "micro":
         rate = 3e-3 if request.access == "adapter" else 3e-4
-        return AttackOptions(seed=request.seed, records=384, train=TrainOptions(learning_rate=rate, epochs=4))
-    rate = 3e-4 if request.access == "adapter" else 5e-5
-    return AttackOptions(seed=request.seed, train=TrainOptions(learning_rate=rate, epochs=4))
+        return AttackOptions(
+            seed=request.seed, records=384, poisoned_share=1.0, train=TrainOptions(learning_rate=rate, epochs=4)
+        )
+    if request.access == "adapter":
+        return AttackOptions(seed=request.seed)
+    return AttackOptions(seed=request.seed, train=TrainOptions(learning_rate=5e-5, epochs=4))
 
 
 def purify_options(request: DemoRequest) -> PurifyOptions:
