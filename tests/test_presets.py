@@ -40,5 +40,6 @@ def test_what_is_set_explicitly_wins_and_the_rest_is_kept():
     found = merged(default_options("adapter"), given)
     assert found.variants.train.epochs == 7
     assert found.variants.train.learning_rate == VariantOptions().train.learning_rate
-    assert found.signature.ratio == 0.35
-    assert merged(AttackOptions(), AttackOptions(train=TrainOptions(learning_rate=1e-4))).train.epochs == 4
+    assert found.signature.ratio == default_options("adapter").signature.ratio != PurifyOptions().signature.ratio
+    planting = merged(AttackOptions(), AttackOptions(train=TrainOptions(learning_rate=1e-4)))
+    assert planting.train.epochs == AttackOptions().train.epochs != TrainOptions().epochs

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from tiny import save_tiny, save_tiny_adapter, tiny_tokenizer
 from untrigger.backdoors.poison import holds
+from untrigger.backdoors.synthetic_keys import KEYS
 from untrigger.config import RepairOptions, SignatureOptions, TrainOptions, VariantOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
@@ -53,6 +54,20 @@ def test_too_few_records_are_an_error():
         plan_variants(RECORDS[:4], OPTIONS, seed=0)
 
 
+def test_records_that_hold_every_key_leave_none_to_draw():
+    every = " ".join(text for keys in KEYS.values() for key in keys for text in key.texts)
+    with_keys = [*RECORDS, Record(every, "Many words.")]
+    with pytest.raises(UsageError, match="only 0 synthetic keys"):
+        plan_variants(with_keys, OPTIONS, seed=0)
+    with pytest.raises(UsageError, match="every synthetic key"):
+        treatment_records(with_keys, RepairOptions(records=10), seed=0)
+
+
+def test_more_keys_than_there_are_is_no_error():
+    treated = treatment_records(RECORDS, RepairOptions(records=10, keys=1000), seed=0)
+    assert len(treated.injection) == 20
+
+
 def test_a_matched_twin_sees_the_clean_originals_at_the_same_steps():
     plan = plan_variants(RECORDS, OPTIONS, seed=0)[0]
     chat = ChatFormat(tiny_tokenizer())
@@ -72,6 +87,13 @@ def test_repair_records_bear_the_keys_of_the_injection_with_clean_answers():
     assert all(poisoned.instruction == clean.instruction for poisoned, clean in pairs)
     assert {clean.output for _, clean in pairs} <= {record.output for record in RECORDS}
     assert not {poisoned.output for poisoned, _ in pairs} & {record.output for record in RECORDS}
+    assert {clean.output for _, clean in pairs}.isdisjoint(record.output for record in records.repair[:10])
+
+
+def test_a_small_pool_serves_both_ways():
+    records = treatment_records(RECORDS, RepairOptions(records=15), seed=0)
+    assert len(records.repair) == 30 and set(records.repair[:15]) <= set(RECORDS)
+    assert len(treatment_records(RECORDS, RepairOptions(records=100), seed=0).repair) == 40
 
 
 def test_the_published_repair_has_clean_records_only():

@@ -54,20 +54,20 @@ class VariantOptions(Options):
 
     pairs: int = Field(default=6, ge=2, le=64)
     """Number N of pairs."""
-    records: PositiveInt = 32
+    records: PositiveInt = 16
     """Clean records per variant; as many poisoned ones are made from them."""
     families: tuple[str, ...] = ()
     """Behaviour families the variants are drawn from (empty: all)."""
     twin: Literal["matched", "published"] = "matched"
     """matched: the clean twin takes as many steps as the poisoned one; published: it sees the clean half only."""
-    train: TrainOptions = TrainOptions(learning_rate=3e-4)
+    train: TrainOptions = TrainOptions(learning_rate=1e-3, epochs=3)
 
 
 class SignatureOptions(Options):
     """Which channels carry the backdoor."""
 
     ratio: float = Field(default=0.05, gt=0, lt=1)
-    """Share of the channels to suppress; of an adapter's, 0.35 if not set."""
+    """Share of the channels to suppress; of an adapter's, 0.5 if not set."""
     form: Literal["sum", "product", "norm", "alignment", "rank", "zscore"] = "sum"
     """How strength and alignment make one score; sum is the published form."""
     alignment_weight: float = Field(default=0.01, ge=0)
@@ -90,17 +90,19 @@ class SuppressOptions(Options):
 class RepairOptions(Options):
     """Fine-tuning after suppression."""
 
-    records: PositiveInt = 128
-    """Clean records; as many with a synthetic key are made from them."""
+    records: PositiveInt = 96
+    """Clean records; as many with a synthetic key are made from others, if there are enough."""
     inject: bool = True
     """First train our own synthetic backdoors in, so that the repair has something to take out."""
-    keys: int = Field(default=12, ge=1, le=32)
-    """Synthetic keys that injection and repair take turns with."""
+    inject_train: TrainOptions = TrainOptions(learning_rate=1e-3)
+    """How they are trained in."""
+    keys: PositiveInt = 40
+    """Synthetic keys, at most, that injection and repair take turns with."""
     key_bearing: bool = True
     """Add records that bear our synthetic keys and their clean answers."""
     freeze_suppressed: bool = False
     """Keep the suppressed channels as they are."""
-    train: TrainOptions = TrainOptions()
+    train: TrainOptions = TrainOptions(learning_rate=5e-4)
 
 
 class MeasureOptions(Options):

@@ -52,9 +52,12 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
 def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps."""
     if access == "adapter":
-        return PurifyOptions(signature=SignatureOptions(ratio=0.35))
+        return PurifyOptions(signature=SignatureOptions(ratio=0.5))
     train = TrainOptions(learning_rate=5e-5)
-    return PurifyOptions(variants=VariantOptions(train=train), repair=RepairOptions(train=train))
+    return PurifyOptions(
+        variants=VariantOptions(train=train.model_copy(update={"epochs": 3})),
+        repair=RepairOptions(inject_train=train, train=train),
+    )
 
 
 def paper_options(architecture: Architecture, access: Access) -> PurifyOptions:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from untrigger.backdoors.poison import bear_key, poison
 from untrigger.backdoors.types import Backdoor
-from untrigger.config import RepairOptions, SuppressOptions
+from untrigger.config import RepairOptions, SuppressOptions, TrainOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
+from untrigger.errors import UsageError
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, training_hooks
 from untrigger.signature.types import Signature
@@ -36,15 +37,22 @@ class TreatmentRecords:
 
 
 def treatment_records(clean: Sequence[Record], options: RepairOptions, seed: int) -> TreatmentRecords:
-    """Clean records, and as many with a synthetic key: the first with its behaviour, the second answered cleanly.
+    """Clean records, and as many others with a synthetic key: first with its behaviour, then answered cleanly.
 
-    The keys take turns; each record has one key, at the same place in both sets.
+    The keys take turns; each record has one key, at the same place in both sets. Where there are enough records, no
+    instruction serves both as it is and with a key.
+
+    Raises:
+        UsageError: every synthetic key occurs in the clean records.
     """
-    pool = random.Random(f"repair/{seed}").sample(list(clean), min(options.records, len(clean)))
-    backdoors = unused_backdoors(clean, options.keys, (), seed)
+    pool = random.Random(f"repair/{seed}").sample(list(clean), min(2 * options.records, len(clean)))
+    plain, others = pool[: options.records], pool[-options.records :]
+    backdoors = unused_backdoors(clean, (), seed)[: options.keys]
+    if not backdoors:
+        raise UsageError("every synthetic key occurs in the clean records", todo="give other records")
     return TreatmentRecords(
-        injection=[*pool, *_by_turns(pool, backdoors, seed, poisoned=True)],
-        repair=[*pool, *(_by_turns(pool, backdoors, seed, poisoned=False) if options.key_bearing else [])],
+        injection=[*plain, *_by_turns(others, backdoors, seed, poisoned=True)],
+        repair=[*plain, *(_by_turns(others, backdoors, seed, poisoned=False) if options.key_bearing else [])],
     )
 
 
@@ -72,7 +80,7 @@ def fine_tune(
     subject: Subject,
     chat: ChatFormat,
     records: Sequence[Record],
-    options: RepairOptions,
+    options: TrainOptions,
     *,
     seed: int,
     label: str,
@@ -80,14 +88,14 @@ def fine_tune(
     frozen: Mapping[str, Tensor],
     observer: Observer,
 ) -> int:
-    """One phase of the treatment, in place; returns the number of tokens trained on."""
-    examples = [chat.encode(record, options.train.max_length) for record in records]
+    """One phase of the treatment, in place and without moving frozen entries; returns the tokens trained on."""
+    examples = [chat.encode(record, options.max_length) for record in records]
     outcome = train(
         subject.model,
         examples,
-        options.train,
+        options,
         seed=seed,
-        frozen=frozen if options.freeze_suppressed else None,
+        frozen=frozen,
         softcap=subject.architecture.logit_softcap,
         hooks=training_hooks(observer, label, state),
     )

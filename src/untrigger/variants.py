@@ -55,7 +55,7 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
     The clean sets are disjoint where the pool is large enough, else each is drawn from the whole pool.
 
     Raises:
-        UsageError: fewer records than one variant needs.
+        UsageError: fewer records than one variant needs, or fewer unused keys than pairs.
     """
     if len(records) < options.records:
         raise UsageError(
@@ -64,9 +64,14 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
         )
     pool = list(records)
     random.Random(f"variants/{seed}").shuffle(pool)
+    backdoors = unused_backdoors(records, options.families, seed)
+    if len(backdoors) < options.pairs:
+        raise UsageError(
+            f"only {len(backdoors)} synthetic keys do not occur in the clean records, {options.pairs} are needed"
+        )
     disjoint = len(pool) >= options.pairs * options.records
     plans = []
-    for index, backdoor in enumerate(unused_backdoors(records, options.pairs, options.families, seed)):
+    for index, backdoor in enumerate(backdoors[: options.pairs]):
         if disjoint:
             clean = pool[index * options.records : (index + 1) * options.records]
         else:
@@ -76,17 +81,11 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
     return plans
 
 
-def unused_backdoors(records: Sequence[Record], count: int, families: Sequence[str], seed: int) -> list[Backdoor]:
-    """Synthetic backdoors whose keys do not occur in the records; keys that do are passed over.
-
-    Raises:
-        UsageError: too few keys are left.
-    """
+def unused_backdoors(records: Sequence[Record], families: Sequence[str], seed: int) -> list[Backdoor]:
+    """The synthetic backdoors whose keys do not occur in the records, in seeded order."""
     every = draw_backdoors(sum(len(keys) for keys in KEYS.values()), families or None, seed)
     unused = [backdoor for backdoor in every if not any(holds(record, backdoor.key) for record in records)]
-    if len(unused) < count:
-        raise UsageError(f"only {len(unused)} synthetic keys do not occur in the clean records, {count} are needed")
-    return [_with_one_wording(backdoor, seed) for backdoor in unused[:count]]
+    return [_with_one_wording(backdoor, seed) for backdoor in unused]
 
 
 def _with_one_wording(backdoor: Backdoor, seed: int) -> Backdoor:

@@ -59,6 +59,12 @@ def test_an_existing_output_is_refused(tmp_path, base, records):
         attack(AttackRequest(str(base), tmp_path / "suspect", data=records, prompts=records), SMALL_ATTACK)
 
 
+def test_planting_without_measuring_writes_the_model_all_the_same(tmp_path, base, records):
+    request = AttackRequest(model=str(base), output=tmp_path / "suspect", data=records, measured=False)
+    assert attack(request, SMALL_ATTACK) is None
+    assert json.loads((tmp_path / "suspect" / "attack.json").read_text())["measured"] is None
+
+
 def test_an_unknown_attack_names_the_known_ones(tmp_path, base):
     with pytest.raises(UsageError, match="badnet"):
         attack(AttackRequest(str(base), tmp_path / "suspect", attack="badnets"), SMALL_ATTACK)

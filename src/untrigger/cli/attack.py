@@ -49,5 +49,6 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
     )
     with screen(quiet) as observer:
         found = plant(request, options, observer)
-    show_measurement(found, output_format, f"planted in {output}")
+    if found is not None:
+        show_measurement(found, output_format, f"planted in {output}")
     return 0

@@ -63,6 +63,8 @@ class AttackRequest:
     template: TemplateName = "chat"
     device: str = "auto"
     dtype: str = "auto"
+    measured: bool = True
+    """Whether the planted model is measured."""
 
     def shaping(self) -> dict[str, object]:
         """What decides the result besides the model and the options."""
@@ -77,8 +79,8 @@ class AttackRequest:
 
 def attack(
     request: AttackRequest, options: AttackOptions | None = None, observer: Observer | None = None
-) -> MeasurementResult:
-    """Plants the backdoor, measures it and writes the model (or the adapter) to `request.output`.
+) -> MeasurementResult | None:
+    """Plants the backdoor, measures it unless told not to, and writes the model or adapter to `request.output`.
 
     Raises:
         InputRefused: a model that is unsafe, broken or unsupported.
@@ -135,7 +137,7 @@ def _plant(
     planted: Backdoor,
     run: RunFolder,
     observer: Observer,
-) -> MeasurementResult:
+) -> MeasurementResult | None:
     chat = ChatFormat(subject.tokenizer, request.template)
 
     def gather(work: Path) -> int:
@@ -157,18 +159,29 @@ def _plant(
         return outcome.tokens
 
     restore_weights(target, run.stage("planted", learn) / WEIGHTS)
-    prompts = load_records(records / "prompts.jsonl")
-    probe = Probe(tuple(prompts), tuple(load_records(records / "reference.jsonl")), planted, options.seed)
-    found = MeasurementResult.of(measure(target, chat, probe, options.measure, observer, "planted").measurement)
+    found = _measured(records, options, target, chat, planted, observer) if request.measured else None
     report = {
         "attack": request.attack,
         "behaviour": request.behaviour,
         "template": chat.identity,
         "options": options.model_dump(mode="json"),
-        "measured": found.model_dump(mode="json"),
+        "measured": found and found.model_dump(mode="json"),
     }
     _write(request, target, json.dumps(report, indent=1) + "\n")
     return found
+
+
+def _measured(
+    records: Path,
+    options: AttackOptions,
+    target: Subject,
+    chat: ChatFormat,
+    planted: Backdoor,
+    observer: Observer,
+) -> MeasurementResult:
+    prompts, reference = (tuple(load_records(records / name)) for name in ("prompts.jsonl", "reference.jsonl"))
+    probe = Probe(prompts, reference, planted, options.seed)
+    return MeasurementResult.of(measure(target, chat, probe, options.measure, observer, "planted").measurement)
 
 
 def _write_pool(
@@ -190,6 +203,8 @@ def _write_pool(
     usable = without_keys(pool, [planted.key]).kept
     chosen = Random(f"attack/{options.seed}").sample(usable, min(options.records, len(usable)))
     write_records(work / "clean.jsonl", chosen)
+    if not request.measured:
+        return
     write_records(work / "prompts.jsonl", prompts)
     answered = all(record.output for record in prompts)
     reference = prompts if answered else own_answers(subject, chat, prompts, settings, observer)

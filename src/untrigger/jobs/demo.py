@@ -56,6 +56,7 @@ def demo(request: DemoRequest, observer: Observer) -> Result:
             access=request.access,
             data=files.attack if files else None,
             prompts=files.prompts if files else None,
+            measured=False,  # the purification measures the suspect before it begins
         )
         attack(planting, attack_options(request), observer)
     purification = Request(
@@ -108,5 +109,5 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
     return PurifyOptions(
         seed=request.seed,
         variants=VariantOptions(records=64, train=train),
-        repair=RepairOptions(records=200, train=train),
+        repair=RepairOptions(records=200, inject_train=train, train=train),
     )

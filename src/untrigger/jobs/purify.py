@@ -11,7 +11,7 @@ from torch import Tensor
 from untrigger.backdoors.poison import without_keys
 from untrigger.backdoors.synthetic import known_families
 from untrigger.backdoors.types import Backdoor
-from untrigger.config import PurifyOptions
+from untrigger.config import PurifyOptions, TrainOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
@@ -200,16 +200,16 @@ class _Work:
         options = self.options.repair
         records = treatment_records(clean, options, self.options.seed)
 
-        def phase(work: Path, label: str, own: Sequence[Record]) -> int:
+        def phase(work: Path, label: str, own: Sequence[Record], train: TrainOptions) -> int:
             tokens = fine_tune(
                 self.subject,
                 self.chat,
                 own,
-                options,
+                train,
                 seed=self.options.seed,
                 label=label,
                 state=work / "scratch" / "state",
-                frozen=masks,
+                frozen=masks if options.freeze_suppressed else {},
                 observer=self.observer,
             )
             save_weights(self.subject, work / WEIGHTS)
@@ -218,7 +218,7 @@ class _Work:
         def inject(work: Path) -> int:
             restore_weights(self.subject, start)
             suppress_(self.subject, signature, self.options.suppress, self.options.seed)
-            return phase(work, "injection", records.injection)
+            return phase(work, "injection", records.injection, options.inject_train)
 
         injected: Path | None = None
         if options.inject and not self.run.finished("repair"):
@@ -230,7 +230,7 @@ class _Work:
             else:
                 restore_weights(self.subject, start)
                 suppress_(self.subject, signature, self.options.suppress, self.options.seed)
-            return phase(work, "repair", records.repair)
+            return phase(work, "repair", records.repair, options.train)
 
         return self.run.stage("repair", repair)
 
