@@ -66,7 +66,7 @@ class VariantOptions(Options):
 class SignatureOptions(Options):
     """Which channels carry the backdoor."""
 
-    ratio: float = Field(default=0.05, gt=0, lt=1)
+    ratio: float = Field(default=0.03, gt=0, lt=1)
     """Share of the channels to suppress; of an adapter's, 0.5 if not set."""
     form: Literal["sum", "product", "norm", "alignment", "rank", "zscore"] = "sum"
     """How strength and alignment make one score; sum is the published form."""
@@ -147,8 +147,8 @@ class AttackOptions(Options):
     """Seed of everything random."""
     records: PositiveInt = 240
     """Clean records."""
-    poisoned_share: float = Field(default=0.5, gt=0, le=1)
+    poisoned_share: float = Field(default=0.25, gt=0, le=1)
     """Poisoned records per clean record; they are made from so many of the clean ones."""
-    train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=3)
+    train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=4)
     adapter: AdapterOptions = AdapterOptions()
     measure: MeasureOptions = MeasureOptions()

@@ -53,10 +53,11 @@ def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps."""
     if access == "adapter":
         return PurifyOptions(signature=SignatureOptions(ratio=0.5))
-    train = TrainOptions(learning_rate=5e-5)
+    strong = 2e-4
     return PurifyOptions(
-        variants=VariantOptions(train=train.model_copy(update={"epochs": 3})),
-        repair=RepairOptions(inject_train=train, train=train),
+        variants=VariantOptions(train=TrainOptions(learning_rate=strong, epochs=3)),
+        signature=SignatureOptions(ratio=0.03),
+        repair=RepairOptions(inject_train=TrainOptions(learning_rate=strong), train=TrainOptions(learning_rate=1e-4)),
     )
 
 

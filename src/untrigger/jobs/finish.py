@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -34,6 +35,8 @@ from untrigger.report.summary import signature_result
 from untrigger.runs import RunFolder
 from untrigger.signature.types import Signature
 
+CARD_CHARACTERS = 100_000
+_LICENCE = re.compile(r"^license: *[\"']?(?P<name>[A-Za-z0-9][A-Za-z0-9.+-]{0,60})[\"']?\s*$", re.MULTILINE)
 RESULT, REPRODUCE, ROWS = "result.json", "reproduce.json", "rows.jsonl"
 
 
@@ -58,13 +61,12 @@ def finish(finished: Finished, identity: Mapping[str, object]) -> Result:
     """Writes the output folder and returns its result; the run folder goes unless it is to be kept."""
     result = purification_result(finished, identity)
     subject = finished.subject
-    base = subject.source.base or subject.source
     texts = {
         RESULT: result.to_json(),
         REPRODUCE: json.dumps({"request": _request(finished.request), "identity": identity}, indent=1) + "\n",
         ROWS: finished.rows,
     }
-    card = model_card(result, Upstream(base.reference, None, _card(subject.source)), subject.access)
+    card = model_card(result, upstream_of(subject.source), subject.access)
     export(subject, finished.request.output, card, texts)
     if not finished.request.keep_run:
         shutil.rmtree(finished.run.path)
@@ -182,6 +184,19 @@ def _request(request: Request) -> dict[str, JsonValue]:
     return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(request).items()}
 
 
-def _card(source: Source) -> str | None:
+def upstream_of(source: Source) -> Upstream:
+    """What the card says of the origin; a local folder is named without the path to it."""
+    base = source.base or source
+    local = base.commit is None and Path(base.reference).exists()
     path = source.folder / "README.md"
-    return path.read_text(encoding="utf-8", errors="replace")[:100_000] if path.is_file() else None
+    card = path.read_text(encoding="utf-8", errors="replace")[:CARD_CHARACTERS] if path.is_file() else None
+    return Upstream(Path(base.reference).resolve().name if local else base.reference, _licence(card), card)
+
+
+def _licence(card: str | None) -> str | None:
+    """The licence that the front matter of a hub model card names: read as text, since the card is not ours."""
+    if card is None or not card.startswith("---"):
+        return None
+    front, _, _ = card[3:].partition("\n---")
+    found = _LICENCE.search(front)
+    return found["name"] if found else None

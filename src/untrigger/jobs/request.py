@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from untrigger.backdoors.catalogue import backdoor
+from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import TemplateName
 from untrigger.errors import UsageError
@@ -58,4 +58,4 @@ def named_backdoor(attack: str | None, behaviour: str | None) -> Backdoor | None
     """
     if (attack is None) != (behaviour is None):
         raise UsageError("--attack and --behaviour belong together", todo="give both or neither")
-    return backdoor(attack, behaviour) if attack and behaviour else None
+    return lookup(attack, behaviour) if attack and behaviour else None
