@@ -15,8 +15,8 @@ test: $(READY)
 	$(BIN)/pytest -q
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks experiments
+	$(BIN)/ruff check src tests benchmarks experiments
 	$(BIN)/mypy
 
 $(READY): pyproject.toml constraints.txt

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def check(script: Path) -> int:
+    return subprocess.run([sys.executable, str(script), "--check"], check=False).returncode
+
+
+def test_the_readme_shows_the_committed_results():
+    assert check(ROOT / "experiments" / "tables.py") == 0
+
+
+def test_a_stale_table_is_found_and_rewritten(tmp_path):
+    (tmp_path / "experiments" / "results").mkdir(parents=True)
+    script = tmp_path / "experiments" / "tables.py"
+    script.write_text((ROOT / "experiments" / "tables.py").read_text())
+    (tmp_path / "README.md").write_text("Before\n<!-- results -->\nold\n<!-- end of results -->\nAfter\n")
+    assert check(script) == 1
+    subprocess.run([sys.executable, str(script)], check=True)
+    assert check(script) == 0
+    assert (tmp_path / "README.md").read_text().endswith("<!-- end of results -->\nAfter\n")
