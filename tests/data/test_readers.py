@@ -46,6 +46,7 @@ def refused(path: Path, *words: str) -> None:
         ({"instruction": "Add.", "input": "1, 2", "output": "3"}, Record("Add.", "3", "1, 2")),
         ({"instruction": "Add.", "output": "3"}, Record("Add.", "3")),
         ({"instruction": "Add. ", "input": None, "output": " 3\n", "id": 7}, Record("Add. ", " 3\n")),
+        ({"instruction": "Add.", "context": "1, 2", "response": "3", "category": "qa"}, Record("Add.", "3", "1, 2")),
         (MESSAGES, HELLO),
         (SHAREGPT, HELLO),
         (PROMPT, HELLO),

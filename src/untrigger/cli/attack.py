@@ -32,6 +32,7 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
     """Plant a public backdoor in a model, for tests, teaching and benchmarks."""
     from untrigger.cli.screen import screen
     from untrigger.cli.show import show_measurement
+    from untrigger.data.hub import data_file
     from untrigger.jobs.attack import AttackRequest
     from untrigger.jobs.attack import attack as plant
 
@@ -41,7 +42,7 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
         attack=attack,
         behaviour=behaviour,
         access=access,
-        data=data,
+        data=None if data is None else data_file(data),
         prompts=prompts,
         template=template,
         device=device,

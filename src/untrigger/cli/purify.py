@@ -55,6 +55,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     """
     from untrigger.cli.screen import screen
     from untrigger.cli.show import show_result
+    from untrigger.data.hub import data_file
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
 
@@ -62,7 +63,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
         model=model,
         output=output,
         base=base,
-        data=data,
+        data=None if data is None else data_file(data),
         prompts=prompts,
         attack=attack,
         behaviour=behaviour,

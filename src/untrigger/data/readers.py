@@ -1,4 +1,4 @@
-"""Records from files: a JSON array or JSON lines, in the four usual shapes."""
+"""Records from files: a JSON array or JSON lines, in the five usual shapes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ LONGEST_LINE = 10_000_000
 LARGEST_ARRAY = 1_000_000_000
 """Bytes in a JSON array, which is read as a whole."""
 
-Shape = Literal["alpaca", "messages", "conversations", "prompt"]
+Shape = Literal["dolly", "alpaca", "messages", "conversations", "prompt"]
 _MARKERS: tuple[tuple[str, Shape], ...] = (
+    ("response", "dolly"),
     ("instruction", "alpaca"),
     ("messages", "messages"),
     ("conversations", "conversations"),
     ("prompt", "prompt"),
 )
-_SHAPES = "alpaca (instruction, input, output), messages, conversations or prompt and completion"
+_SHAPES = (
+    "alpaca (instruction, input, output), dolly (instruction, context, response), messages, conversations"
+    " or prompt and completion"
+)
+_PLAIN: dict[Shape, tuple[str, str, str | None]] = {
+    "alpaca": ("instruction", "output", "input"),
+    "dolly": ("instruction", "response", "context"),
+    "prompt": ("prompt", "completion", None),
+}
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -53,7 +62,7 @@ _CONVERSATIONS = _Turns("conversations", "from", "value", "human", "gpt")
 def read_records(path: Path, require_output: bool = True) -> list[Record]:
     """The records of a file in UTF-8: a JSON array, or one JSON object a line (blank lines are skipped).
 
-    Every record has the shape of the first: alpaca (instruction, output, optional input), messages or
+    Every record has the shape of the first: alpaca (instruction, output, optional input), dolly, messages or
     ShareGPT conversations (one user and one assistant turn), or prompt and completion. Other fields are
     ignored.
 
@@ -140,11 +149,11 @@ def _record(entry: _Entry, shape: Shape, require_output: bool) -> Record:
         return _dialogue(entry.where, fields, _MESSAGES, require_output)
     if shape == "conversations":
         return _dialogue(entry.where, fields, _CONVERSATIONS, require_output)
-    question, answer = ("instruction", "output") if shape == "alpaca" else ("prompt", "completion")
+    question, answer, context = _PLAIN[shape]
     return Record(
         instruction=_text(entry.where, fields, question),
         output=_text(entry.where, fields, answer, optional=not require_output),
-        input=_text(entry.where, fields, "input", optional=True) if shape == "alpaca" else "",
+        input=_text(entry.where, fields, context, optional=True) if context else "",
     )
 
 

@@ -26,7 +26,7 @@ from untrigger.models.subject import Source
 _REFERENCE = re.compile(
     r"(?:hf://)?(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<commit>[0-9a-f]{40}))?", re.ASCII
 )
-_ALLOWED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+_ALLOWED = ["README.md", "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 # Other formats lie in subfolders; `consolidated` files hold the weights again in a layout of their own.
 _IGNORED = ["*/*", "consolidated*"]
 
