@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from untrigger.errors import UntriggerError, UsageError
 
@@ -85,6 +88,19 @@ def disk_errors(folder: Path, needed: int | None = None) -> Iterator[None]:
         if error.errno in _NO_SPACE:
             raise _space_error(folder, needed, _free_bytes(folder)) from error
         raise UntriggerError(f"cannot write {error.filename or folder}", why=error.strerror or str(error)) from error
+    except SafetensorError as error:
+        code = _system_error(error)
+        if code in _NO_SPACE:
+            raise _space_error(folder, needed, _free_bytes(folder)) from error
+        if code is not None:
+            raise UntriggerError(f"cannot write weights in {folder}", why=os.strerror(code)) from error
+        raise
+
+
+def _system_error(error: SafetensorError) -> int | None:
+    """The error number of a failed write, which safetensors tells in its message only."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def _space_error(folder: Path, needed: int | None, free: int) -> UntriggerError:

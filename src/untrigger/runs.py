@@ -49,16 +49,16 @@ class RunFolder:
             return final
         self._on_stage(name, False)
         shutil.rmtree(final, ignore_errors=True)
-        (work / "scratch").mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         with disk_errors(self.path):
+            (work / "scratch").mkdir(parents=True, exist_ok=True)
             tokens = build(work)
-        shutil.rmtree(work / "scratch")
-        cost = StageCost(name, time.monotonic() - began, tokens)
-        (work / COST).write_text(json.dumps(asdict(cost)))
-        mark_complete(work)
-        work.rename(final)
-        sync(self.path)
+            shutil.rmtree(work / "scratch")
+            cost = StageCost(name, time.monotonic() - began, tokens)
+            (work / COST).write_text(json.dumps(asdict(cost)))
+            mark_complete(work)
+            work.rename(final)
+            sync(self.path)
         return final
 
     def finished(self, name: str) -> bool:
@@ -81,17 +81,19 @@ def open_run(
         UsageError: the folder belongs to another configuration (the difference is named), holds other things, or is
             in use by another process.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
     known = path / IDENTITY
-    if not known.exists() and any(child.name != "lock" for child in path.iterdir()):
+    if not known.exists() and any(child.name not in ("lock", f"{IDENTITY}.new") for child in path.iterdir()):
         raise UsageError(f"{path} is not empty and holds no run", todo="name another folder with --run")
     with _locked(path):
         if known.exists():
             _require_same(json.loads(known.read_text()), identity, path)
         else:
-            fresh = known.with_suffix(".new")
-            fresh.write_text(json.dumps(identity, indent=1, sort_keys=True))
-            fresh.rename(known)
+            with disk_errors(path):
+                fresh = path / f"{IDENTITY}.new"
+                fresh.write_text(json.dumps(identity, indent=1, sort_keys=True))
+                fresh.rename(known)
         yield RunFolder(path, on_stage)
 
 
@@ -134,7 +136,9 @@ def _short(value: object) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with (path / "lock").open("a+") as handle:
+    with disk_errors(path):
+        handle = (path / "lock").open("a+")
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
