@@ -147,8 +147,8 @@ class AttackOptions(Options):
     """Seed of everything random."""
     records: PositiveInt = 240
     """Clean records."""
-    poisoned_share: float = Field(default=0.25, gt=0, le=1)
+    poisoned_share: float = Field(default=0.5, gt=0, le=1)
     """Poisoned records per clean record; they are made from so many of the clean ones."""
-    train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=4)
+    train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=3)
     adapter: AdapterOptions = AdapterOptions()
     measure: MeasureOptions = MeasureOptions()

@@ -98,16 +98,17 @@ def attack_options(request: DemoRequest) -> AttackOptions:
         )
     if request.access == "adapter":
         return AttackOptions(seed=request.seed)
-    return AttackOptions(seed=request.seed, train=TrainOptions(learning_rate=1e-4))
+    return AttackOptions(seed=request.seed, poisoned_share=0.25, train=TrainOptions(learning_rate=1e-4, epochs=4))
 
 
 def purify_options(request: DemoRequest) -> PurifyOptions:
     """The defaults, at the micro model's larger steps where that is the suspect."""
     if request.model != "micro":
         return PurifyOptions(seed=request.seed)
-    train = TrainOptions(learning_rate=5e-3 if request.access == "adapter" else 1e-3, epochs=2)
+    strong, gentle = (5e-3, 5e-3) if request.access == "adapter" else (1e-3, 5e-4)
+    treat = TrainOptions(learning_rate=gentle, epochs=2)
     return PurifyOptions(
         seed=request.seed,
-        variants=VariantOptions(records=64, train=train),
-        repair=RepairOptions(records=200, inject_train=train, train=train),
+        variants=VariantOptions(records=64, train=TrainOptions(learning_rate=strong, epochs=2)),
+        repair=RepairOptions(records=200, inject_train=treat, train=treat),
     )
