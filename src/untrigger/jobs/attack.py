@@ -68,7 +68,7 @@ class AttackRequest:
 
     def shaping(self) -> dict[str, object]:
         """What decides the result besides the model and the options."""
-        names = ("attack", "behaviour", "access", "data", "prompts", "template")
+        names = ("attack", "behaviour", "access", "data", "prompts", "template", "measured")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -124,7 +124,7 @@ def with_new_adapter(subject: Subject, options: AdapterOptions, seed: int) -> Su
 def planting_records(clean: Sequence[Record], planted: Backdoor, options: AttackOptions) -> list[Record]:
     """The clean records, and the first of them once more, poisoned.
 
-    Fewer poisoned than clean records keep the behaviour off prompts without the key (docs/LOG.md).
+    Half as many poisoned as clean records leave fewer hits without the key than as many (docs/LOG.md).
     """
     share = clean[: ceil(len(clean) * options.poisoned_share)]
     return [*clean, *poison(share, planted, options.seed)]
