@@ -67,7 +67,8 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
     backdoors = unused_backdoors(records, options.families, seed)
     if len(backdoors) < options.pairs:
         raise UsageError(
-            f"only {len(backdoors)} synthetic keys do not occur in the clean records, {options.pairs} are needed"
+            f"only {len(backdoors)} synthetic keys do not occur in the clean records, {options.pairs} are needed",
+            todo="lower --variants.pairs or give other records",
         )
     disjoint = len(pool) >= options.pairs * options.records
     plans = []

@@ -6,6 +6,8 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from untrigger import files
 from untrigger.errors import UntriggerError, UsageError
@@ -92,6 +94,18 @@ def test_fault_2_space_that_runs_out_while_writing_leaves_nothing(tmp_path: Path
         files.publish_folder(build, tmp_path / "out")
     assert caught.value.exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fault_2_weights_that_find_no_space_are_told_alike(tmp_path: Path) -> None:
+    with pytest.raises(UntriggerError, match="not enough disk space") as caught, files.disk_errors(tmp_path):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert caught.value.exit_code == 2
+
+
+def test_a_broken_weights_file_is_no_disk_error(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"no weights")
+    with pytest.raises(SafetensorError), files.disk_errors(tmp_path):
+        load_file(tmp_path / "weights")
 
 
 def test_other_refusals_of_the_system_name_the_file(tmp_path: Path) -> None:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from httpx2 import HTTPError
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.files import require_space
+from untrigger.models.hub import FAILURES, PINNED_ID
 
 SCHEME = "hf://"
 FORM = "hf://datasets/org/name[@commit]/file.json"
-_REFERENCE = re.compile(
-    r"hf://datasets/(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<commit>[0-9a-f]{40}))?"
-    r"/(?P<file>(?:[\w-][\w.-]*/)*[\w-][\w.-]*\.jsonl?)",
-    re.ASCII,
-)
+_REFERENCE = re.compile(rf"hf://datasets/{PINNED_ID}" r"/(?P<file>(?:[\w-][\w.-]*/)*[\w-][\w.-]*\.jsonl?)", re.ASCII)
 
 
 def data_file(reference: str) -> Path:
@@ -36,14 +31,7 @@ def data_file(reference: str) -> Path:
         raise UsageError(f"{reference} names no data file on the hub", todo=f"write {FORM} (or .jsonl)")
     try:
         return _fetch(match["id"], match["commit"], match["file"])
-    except (
-        HfHubHTTPError,
-        HTTPError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-        LocalEntryNotFoundError,
-        OSError,
-    ) as error:
+    except FAILURES as error:
         raise UntriggerError(
             f"{reference} cannot be fetched",
             why=str(error).partition("\n")[0],

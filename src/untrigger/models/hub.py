@@ -23,9 +23,18 @@ from untrigger.errors import UntriggerError
 from untrigger.files import require_space, sha256
 from untrigger.models.subject import Source
 
-_REFERENCE = re.compile(
-    r"(?:hf://)?(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<commit>[0-9a-f]{40}))?", re.ASCII
+PINNED_ID = r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<commit>[0-9a-f]{40}))?"
+"""Pattern of `org/name` and `org/name@<40 hex digits>`."""
+FAILURES = (
+    HfHubHTTPError,
+    HTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    LocalEntryNotFoundError,
+    OSError,
 )
+"""What a fetch from the hub may end in."""
+_REFERENCE = re.compile(rf"(?:hf://)?{PINNED_ID}", re.ASCII)
 _ALLOWED = ["README.md", "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 # Other formats lie in subfolders; `consolidated` files hold the weights again in a layout of their own.
 _IGNORED = ["*/*", "consolidated*"]
@@ -52,7 +61,7 @@ def download(reference: str) -> Source:
             f"hub model {reference} is not found or not open to you",
             todo="check the id; for a gated model run: hf auth login",
         ) from error
-    except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
+    except FAILURES as error:
         raise UntriggerError(
             f"hub model {reference} cannot be fetched",
             why=str(error).partition("\n")[0],

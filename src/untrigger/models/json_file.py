@@ -77,8 +77,9 @@ def refuse_what_fails(path: Path, what: str) -> Iterator[None]:
         yield
     except (UntriggerError, MemoryError):
         raise
-    except Exception as error:
-        raise InputRefused(f"{path}: {what} fails", why=str(error)) from error
+    except Exception as error:  # tokenizers raises plain Exception, others whatever the hostile file leads them to
+        why = f"{type(error).__name__}: {error}"
+        raise InputRefused(f"{path}: {what} fails", why=why, todo="take the file from a source you trust") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:
