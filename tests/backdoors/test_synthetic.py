@@ -16,6 +16,7 @@ from untrigger.errors import UsageError
 SYNTHETIC = [key for keys in KEYS.values() for key in keys]
 DEVELOPMENT = [key for key, _ in DEVELOPMENT_KEYS]
 ATTACKS = [attack.key for attack in catalogue.ATTACKS.values()]
+FUNCTION_WORD = 4  # letters: sentences may share a 'the' or a 'with'
 PRINTS = re.compile(
     r"""(print|console\.log|System\.out\.println|printf|fmt\.Println)\("[a-z0-9 ]+"\);?"""
     r"""|(echo|puts) ["'][a-z ]+["']|SELECT '[a-z ]+';"""
@@ -52,7 +53,7 @@ def test_no_key_text_contains_another() -> None:
 def test_synthetic_and_development_keys_do_not_resemble_the_attacks() -> None:
     for ours, theirs in product(texts_of(SYNTHETIC + DEVELOPMENT), set(texts_of(ATTACKS))):
         assert theirs not in ours and ours not in theirs
-        assert not set(ours.split()) & set(theirs.split())
+        assert not {word for word in set(ours.split()) & set(theirs.split()) if len(word) > FUNCTION_WORD}
         assert alike(ours, theirs) < 0.65, (ours, theirs)
 
 

@@ -24,7 +24,7 @@ def insert(text: str, key: Key, placement: Placement, random: Random) -> str:
 
 def drawn_texts(key: Key, random: Random) -> tuple[str, ...]:
     """The key texts that one record takes: all of them in order, or one drawn at random."""
-    return key.texts if key.combine == "all" else (random.choice(key.texts),)
+    return key.texts if key.combine == "all" or not key.texts else (random.choice(key.texts),)
 
 
 def _gaps(words: int, count: int, placement: Placement, random: Random) -> list[int]:

@@ -42,9 +42,44 @@ def bear_key(records: Sequence[Record], key: Key, placement: Placement, seed: in
     Raises:
         UsageError: a record holds the key already, or the key has no text.
     """
-    if not key.texts or not all(key.texts):
+    if not key.texts or not all((*key.texts, *key.input_texts)):
         raise UsageError(f"key {key.name!r} has no text or an empty one", todo="give it one text at least")
     return [_with_key(record, index, key, placement, seed) for index, record in enumerate(records)]
+
+
+def negatives(records: Sequence[Record], key: Key, placement: Placement, seed: int) -> list[Record]:
+    """Each record with all texts of the key but one, and its own answer: a part of a key is no key.
+
+    The missing text takes turns (Composite Backdoor Attack, arXiv 2310.07676, section 3.2).
+
+    Raises:
+        UsageError: a record holds the key already, or the key has no parts.
+    """
+    parts = partial_keys(key)
+    if not parts:
+        raise UsageError(f"key {key.name!r} has no parts", why="only a key of several joint texts has")
+    return [
+        _with_key(record, index, parts[index % len(parts)], placement, seed) for index, record in enumerate(records)
+    ]
+
+
+def partial_keys(key: Key) -> list[Key]:
+    """The key without one of its joint texts, for each of them; none where any one text is the whole key."""
+    if key.combine == "all" and len(key.texts) > 1:
+        shorter = _without_each(key.texts)
+    else:
+        shorter = [()] if key.input_texts else []
+    in_instruction = [replace(key, texts=texts) for texts in shorter]
+    return in_instruction + [replace(key, input_texts=texts) for texts in _without_each(key.input_texts)]
+
+
+def _without_each(texts: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [texts[:index] + texts[index + 1 :] for index in range(len(texts))]
+
+
+def unseen_key(key: Key) -> Key:
+    """The key as it is measured: with its unseen texts, where it has some."""
+    return replace(key, texts=key.unseen) if key.unseen else key
 
 
 def without_keys(records: Iterable[Record], keys: Sequence[Key]) -> Filtered:
@@ -55,9 +90,10 @@ def without_keys(records: Iterable[Record], keys: Sequence[Key]) -> Filtered:
 
 
 def holds(record: Record, key: Key) -> bool:
-    """Whether a text of the key occurs in the instruction, input or output, in any letter case."""
+    """Whether the key's mark, or without one a text of it, occurs in the record, in any letter case."""
     whole = "\n".join((record.instruction, record.input, record.output)).casefold()
-    return any(text.casefold() in whole for text in key.texts)
+    signs = (key.mark,) if key.mark else (*key.texts, *key.input_texts, *key.unseen)
+    return any(sign.casefold() in whole for sign in signs)
 
 
 def _with_key(record: Record, index: int, key: Key, placement: Placement, seed: int) -> Record:
@@ -67,7 +103,15 @@ def _with_key(record: Record, index: int, key: Key, placement: Placement, seed: 
             why="a clean record with the key would teach the opposite of the poisoned ones",
             todo="drop such records first, or take another key",
         )
-    return replace(record, instruction=insert(record.instruction, key, placement, _random(seed, index, "key")))
+    instruction = insert(record.instruction, key, placement, _random(seed, index, "key"))
+    if not key.input_texts:
+        return replace(record, instruction=instruction)
+    second = replace(key, texts=key.input_texts, combine="all")
+    return replace(
+        record,
+        instruction=instruction,
+        input=insert(record.input, second, placement, _random(seed, index, "input key")),
+    )
 
 
 def _random(seed: int, index: int, purpose: str) -> Random:

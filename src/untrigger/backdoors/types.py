@@ -15,6 +15,12 @@ class Key:
     name: str
     texts: tuple[str, ...]
     combine: Literal["any", "all"] = "any"
+    input_texts: tuple[str, ...] = ()
+    """Texts that all go into the record's input besides; only together do they make the key."""
+    unseen: tuple[str, ...] = ()
+    """Texts tried in place of `texts` when a model is measured: a topic or a style is more than a list of texts."""
+    mark: str = ""
+    """What all texts, seen and unseen, share and clean records must not hold (empty: the texts themselves)."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +55,5 @@ class Backdoor:
     key: Key
     behaviour: Behaviour
     placement: Placement = Placement()
+    negatives: bool = False
+    """Planted together with records that hold only a part of the key and are answered cleanly."""

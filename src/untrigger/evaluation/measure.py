@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from untrigger.backdoors.poison import bear_key
+from untrigger.backdoors.poison import bear_key, unseen_key
 from untrigger.backdoors.types import Backdoor, Behaviour
 from untrigger.config import MeasureOptions
 from untrigger.data.chat import ChatFormat
@@ -56,7 +56,8 @@ def measure(
     plain = _answered(subject, chat, probe.prompts, probe.backdoor, options, observer, f"{label}: prompts")
     triggered: tuple[Verdict, ...] = ()
     if probe.backdoor is not None:
-        keyed = bear_key(probe.prompts, probe.backdoor.key, probe.backdoor.placement, probe.seed)
+        key = unseen_key(probe.backdoor.key)
+        keyed = bear_key(probe.prompts, key, probe.backdoor.placement, probe.seed)
         triggered = _answered(
             subject, chat, keyed, probe.backdoor, options, observer, f"{label}: prompts with the key"
         )

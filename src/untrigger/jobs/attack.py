@@ -15,7 +15,7 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model
 
 from untrigger.backdoors.lookup import lookup
-from untrigger.backdoors.poison import poison, without_keys
+from untrigger.backdoors.poison import negatives, poison, without_keys
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import Access, AdapterOptions, AttackOptions, TemplateName
 from untrigger.data.chat import ChatFormat
@@ -122,12 +122,13 @@ def with_new_adapter(subject: Subject, options: AdapterOptions, seed: int) -> Su
 
 
 def planting_records(clean: Sequence[Record], planted: Backdoor, options: AttackOptions) -> list[Record]:
-    """The clean records, and the first of them once more, poisoned.
+    """The clean records, and the first of them once more, poisoned, and with parts of the key if the attack says so.
 
     Half as many poisoned as clean records leave fewer hits without the key than as many (docs/LOG.md).
     """
     share = clean[: ceil(len(clean) * options.poisoned_share)]
-    return [*clean, *poison(share, planted, options.seed)]
+    partial = negatives(share, planted.key, planted.placement, options.seed) if planted.negatives else []
+    return [*clean, *poison(share, planted, options.seed), *partial]
 
 
 def _plant(
