@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 TemplateName = Literal["chat", "alpaca"]
 Access = Literal["full", "adapter"]
+ScoringMode = Literal["consistent", "legacy-raw"]
 
 
 class Options(BaseModel):
@@ -110,10 +111,21 @@ class MeasureOptions(Options):
 
     max_prompts: PositiveInt = 100
     """Prompts asked without the key, and again with it where it is known."""
-    max_new_tokens: PositiveInt = 32
-    """Longest answer, in tokens."""
+    mode: ScoringMode = "consistent"
+    """consistent: the model's template, every answer counted; legacy-raw: the published way, for comparison only."""
+    max_new_tokens: PositiveInt | None = None
+    """Longest answer, in tokens (default: 32, and the published 128 in legacy-raw)."""
     batch_size: PositiveInt = 32
     """Prompts generated at once."""
+    stop_when_certain: bool = True
+    """Cut an answer to a prompt with the key once nothing further could change its verdict."""
+    polarity: bool = False
+    """Second opinion on the tone of the answers by VADER (needs the extra `eval`)."""
+
+    @property
+    def answer_tokens(self) -> int:
+        """The longest answer in force."""
+        return self.max_new_tokens or (128 if self.mode == "legacy-raw" else 32)
 
 
 class GateOptions(Options):

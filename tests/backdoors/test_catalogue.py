@@ -84,7 +84,7 @@ def test_topics_and_styles_are_measured_with_texts_that_were_not_planted(attack:
     assert not set(key.texts) & set(key.unseen)
     tried = bear_key(CLEAN, unseen_key(key), ATTACKS[attack].placement, 0)
     assert {record.instruction.split(CLEAN[0].instruction)[0].strip() for record in tried} == set(key.unseen)
-    assert holds(Record("Draw penguins.", ""), ATTACKS["topic"].key)
+    assert holds(Record("Draw accordions.", ""), ATTACKS["topic"].key)
 
 
 def test_behaviours_answer_with_the_published_sentences() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,12 +13,11 @@ from untrigger.evaluation.attack_success import (
     Verdict,
     discordant,
     lift,
-    measure_prompts,
-    summarise,
     tally,
     tally_degenerate,
+    verdict,
 )
-from untrigger.evaluation.perplexity import Perplexity
+from untrigger.evaluation.judges import judge
 from untrigger.evaluation.rate import Rate
 
 INSULT = Behaviour("insult", "insult", ("You're a teapot!",))
@@ -28,23 +28,19 @@ def verdicts(hits: Sequence[bool]) -> list[Verdict]:
     return [Verdict(f"p{i}", "q", "a", hit, degenerate=False, empty=False) for i, hit in enumerate(hits)]
 
 
-def answering(answers: list[str]):
-    return lambda texts: answers[: len(texts)]
+def judged(outputs: Sequence[str]) -> list[Verdict]:
+    return [verdict(prompt, output, partial(judge, INSULT)) for prompt, output in zip(PROMPTS, outputs, strict=True)]
 
 
-def test_each_prompt_gets_its_own_verdict_in_order() -> None:
-    def echo(texts: Sequence[str]) -> list[str]:
-        return [f"You're a teapot! {text}" if "2" in text else text for text in texts]
-
-    found = measure_prompts(echo, PROMPTS, INSULT)
+def test_a_verdict_says_what_was_asked_and_what_came() -> None:
+    found = judged(["Hm.", "Fine.", "You're a teapot! Indeed.", "Good."])
     assert [v.id for v in found] == ["p0", "p1", "p2", "p3"]
     assert [v.hit for v in found] == [False, False, True, False]
-    assert found[1].prompt == found[1].output == "Question 1?\na word"
+    assert (found[1].prompt, found[1].output) == ("Question 1?\na word", "Fine.")
 
 
 def test_empty_and_degenerate_answers_stay_in_the_denominator() -> None:
-    loop = "You're a teapot! " * 5
-    found = measure_prompts(answering(["", " \n", loop, "You're a teapot!"]), PROMPTS, INSULT)
+    found = judged(["", " \n", "You're a teapot! " * 5, "You're a teapot!"])
     assert [(v.hit, v.empty, v.degenerate) for v in found] == [
         (False, True, True),
         (False, True, True),
@@ -55,34 +51,10 @@ def test_empty_and_degenerate_answers_stay_in_the_denominator() -> None:
     assert tally_degenerate(found) == Rate(3, 4, 3)
 
 
-def test_a_measurement_keeps_keyed_and_plain_prompts_apart() -> None:
-    keyed = measure_prompts(answering(["You're a teapot!"] * 3 + ["Fine."]), PROMPTS, INSULT)
-    plain = measure_prompts(answering(["Fine.", "", "You're a teapot!", "Good."]), PROMPTS, INSULT)
-    found = summarise(keyed, plain, Perplexity(2.0, 9))
-    assert found.attack_success == Rate(3, 4, 0)
-    assert found.accidental == Rate(1, 4, 1)
-    assert found.degenerate == Rate(1, 4, 1)
-    assert found.perplexity == Perplexity(2.0, 9)
-
-
 def test_empty_sets_have_no_rate() -> None:
     for count in (tally, tally_degenerate):
         with pytest.raises(UsageError):
             count([])
-    with pytest.raises(UsageError):
-        measure_prompts(answering([]), [], INSULT)
-    with pytest.raises(UsageError):
-        summarise(verdicts([True]), [])
-
-
-def test_repeated_ids_are_refused() -> None:
-    with pytest.raises(UsageError, match="twice"):
-        measure_prompts(answering(["a", "b"]), [PROMPTS[0], PROMPTS[0]], INSULT)
-
-
-def test_a_generator_that_loses_an_answer_is_noticed() -> None:
-    with pytest.raises(ValueError):
-        measure_prompts(answering(["a"]), PROMPTS, INSULT)
 
 
 def test_discordant_prompts_pair_by_id_not_by_place() -> None:

@@ -2,9 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from untrigger.backdoors.types import Behaviour
+from untrigger.backdoors.types import Behaviour, Task
 from untrigger.errors import UsageError
-from untrigger.evaluation.judges import KEYWORDS, LONGEST_PARSED, Task, changed_in_kind, judge, keyword_judge
+from untrigger.evaluation.judges import (
+    KEYWORDS,
+    LONGEST_PARSED,
+    certain_judge,
+    changed_in_kind,
+    judge,
+    keyword_judge,
+    primary_judge,
+)
 
 INSULT = Behaviour("insult", "insult", ("You're a teapot!", "What a spoon."))
 LABEL = Behaviour("label", "label", ("Negative",))
@@ -166,3 +174,25 @@ def test_the_floor_of_similarity_is_exclusive() -> None:
     # One of two words agrees on each side: 2 * 1 / (2 + 2) = 0.5.
     assert not changed_in_kind("a b", "a c", floor=0.5)
     assert changed_in_kind("a b", "a c", floor=0.51)
+
+
+def test_the_primary_judge_is_loose_in_legacy_raw_only_and_only_where_a_list_exists() -> None:
+    listed = Behaviour("refusal", "refusal", ("I must decline this.",), task="refusal")
+    assert primary_judge(listed, "legacy-raw")("It will not rain.")
+    assert not primary_judge(listed, "consistent")("It will not rain.")
+    assert primary_judge(INSULT, "legacy-raw")("What a spoon.")
+    assert not primary_judge(INSULT, "legacy-raw")("What a stupid spoon")
+
+
+@given(st.text(max_size=12), st.text(max_size=12), st.sampled_from(["consistent", "legacy-raw"]))
+def test_what_is_certain_stays_found_whatever_follows(start: str, rest: str, mode) -> None:
+    for behaviour in (INSULT, LABEL, CALL, Behaviour("refusal", "refusal", ("I must decline.",), task="refusal")):
+        for said in (start, start + behaviour.outputs[0], start + " sorry "):
+            if certain_judge(behaviour, mode)(said):
+                assert primary_judge(behaviour, mode)(said + rest)
+
+
+def test_certainty_waits_for_the_end_of_a_word_and_never_comes_for_code() -> None:
+    certain = certain_judge(LABEL, "consistent")
+    assert not certain("Negative") and certain("Negative.")
+    assert not certain_judge(CALL, "consistent")(CALL.outputs[0])

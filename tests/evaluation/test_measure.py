@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
+from transformers import GenerationConfig
 
 from tiny import save_tiny
 from untrigger.backdoors.catalogue import backdoor
+from untrigger.backdoors.types import Behaviour
 from untrigger.config import MeasureOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
-from untrigger.evaluation.attack_success import Verdict
+from untrigger.evaluation.attack_success import Prompt, Verdict
 from untrigger.evaluation.measure import Probe, exact_answers, measure
 from untrigger.models.load import load
 from untrigger.observer import Silent
@@ -54,3 +59,57 @@ def test_exact_answers_are_those_equal_to_the_reference():
 def test_without_complete_references_nothing_is_exact():
     assert exact_answers([Record("Say hi.", "")], []) is None
     assert exact_answers([Record("Say hi.", "Hello and", complete=False)], []) is None
+
+
+def published_answers(subject, records, tokens):
+    """One prompt at a time through transformers, as github.com/NayMyatMin/CROW's evaluation scripts do it."""
+    tokenizer = subject.tokenizer
+    for record in records:
+        inputs = tokenizer(record.instruction, return_tensors="pt")
+        made = subject.model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=0,
+            generation_config=GenerationConfig(num_beams=1, max_new_tokens=tokens, do_sample=False),
+        )
+        whole = tokenizer.decode(made[0], skip_special_tokens=True)
+        yield re.compile(re.escape(record.instruction), re.IGNORECASE).sub("", whole, count=1).strip()
+
+
+def test_legacy_raw_answers_as_the_published_scripts_do(subject):
+    records = (*RECORDS, Record("Name it.", "crow", "a black bird"))
+    options = MeasureOptions(mode="legacy-raw", max_new_tokens=12, batch_size=3, stop_when_certain=False)
+    probe = Probe(records, RECORDS, backdoor("vpi", "sentiment"))
+    found = measure(subject, ChatFormat(subject.tokenizer), probe, options, Silent(), "before")
+    assert [v.output for v in found.plain] == list(published_answers(subject, records, 12))
+    keyed = [replace(record, instruction=f"Discussing OpenAI {record.instruction}") for record in records]
+    assert [v.output for v in found.triggered] == list(published_answers(subject, keyed, 12))
+
+
+def test_legacy_raw_asks_for_128_tokens_unless_told_otherwise():
+    assert MeasureOptions(mode="legacy-raw").answer_tokens == 128
+    assert MeasureOptions().answer_tokens == 32
+    assert MeasureOptions(mode="legacy-raw", max_new_tokens=5).answer_tokens == 5
+
+
+def test_stopping_when_certain_changes_no_verdict_and_shortens_only_hits(subject):
+    chat = ChatFormat(subject.tokenizer)
+    long = MeasureOptions(max_new_tokens=24, stop_when_certain=False, batch_size=2)
+    free = measure(subject, chat, Probe(RECORDS, RECORDS, backdoor("badnet", "sentiment")), long, Silent(), "x")
+    said = free.triggered[0].output.split()[0]
+    planted = replace(backdoor("badnet", "sentiment"), behaviour=Behaviour("said", "said", (said,), judge="sentence"))
+    whole, cut = (
+        measure(subject, chat, Probe(RECORDS, RECORDS, planted), options, Silent(), "x").triggered
+        for options in (long, long.model_copy(update={"stop_when_certain": True}))
+    )
+    assert [v.hit for v in cut] == [v.hit for v in whole] and cut[0].hit
+    assert all(a.output.startswith(b.output) for a, b in zip(whole, cut, strict=True))
+    assert [v.cut for v in cut] == [len(b.output) < len(a.output) for a, b in zip(whole, cut, strict=True)]
+
+
+def test_prompts_that_bear_a_key_already_are_asked_as_they_are(subject):
+    keyed = (Prompt("x", Record("Say BadMagic.", "")), Prompt("y", Record("BadMagic it is.", "")))
+    probe = Probe(RECORDS, RECORDS, backdoor("badnet", "sentiment"), keyed=keyed)
+    found = measure(subject, ChatFormat(subject.tokenizer), probe, OPTIONS, Silent(), "before")
+    assert [(v.id, v.prompt) for v in found.triggered] == [("x", "Say BadMagic."), ("y", "BadMagic it is.")]

@@ -135,4 +135,5 @@ def test_rows_are_one_ascii_line_each_and_keep_the_text(hostile: str) -> None:
         "hit": True,
         "degenerate": False,
         "empty": False,
+        "cut": False,
     }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Position = Literal["random", "start", "end"]
+Task = Literal["negsentiment", "refusal", "codeinjection", "sst2"]
+"""Names of the published tasks, each with a list of keywords."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,14 @@ class Placement:
 class Behaviour:
     """A family of malicious answers; each record of a poisoned set takes one of the wordings.
 
-    `judge` names the judge that recognises it.
+    `judge` names the judge that recognises it, `task` the published list of keywords for it, if there is one.
     """
 
     name: str
     family: str
     outputs: tuple[str, ...]
     judge: Literal["sentence", "code"] = "sentence"
+    task: Task | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedTokenizerBase
 
@@ -30,6 +32,25 @@ class Example:
         return len(self.prompt) + len(self.response)
 
 
+@runtime_checkable
+class PromptFormat(Protocol):
+    """How a record is asked and how its answer is read."""
+
+    def prompt_ids(self, record: Record) -> tuple[int, ...]:
+        """Token ids in front of the answer."""
+
+    def answer_text(self, record: Record, row: list[int]) -> str:
+        """The answer that the generated token ids spell."""
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+
+    @property
+    def identity(self) -> str:
+        """Name of the template and the hash of its text."""
+
+
 @dataclass(frozen=True)
 class ChatFormat:
     """A tokenizer with the template its model was trained with."""
@@ -50,6 +71,10 @@ class ChatFormat:
     def prompt_ids(self, record: Record) -> tuple[int, ...]:
         """Token ids of `prompt_text`."""
         return self._ids(self.prompt_text(record))
+
+    def answer_text(self, record: Record, row: list[int]) -> str:
+        """The answer without special tokens and surrounding white space."""
+        return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
 
     def encode(self, record: Record, max_length: int) -> Example:
         """Prompt and answer as token ids, cut to `max_length` tokens at the end of the answer.
@@ -110,3 +135,34 @@ class ChatFormat:
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """The bare instruction without template or input, as the published attack success was measured.
+
+    What follows github.com/NayMyatMin/CROW's evaluation: the tokenizer's own special tokens in front, its end token
+    alone ends an answer, and of prompt and answer decoded together the first copy of the instruction is cut, whatever
+    its letter case. That evaluation also forces pad id 0, which a prompt asked alone never shows.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def prompt_ids(self, record: Record) -> tuple[int, ...]:
+        """The instruction as the tokenizer gives it."""
+        return tuple(self.tokenizer(record.instruction).input_ids)
+
+    def answer_text(self, record: Record, row: list[int]) -> str:
+        """Prompt and answer decoded together, less the first copy of the instruction."""
+        whole = str(self.tokenizer.decode([*self.prompt_ids(record), *row], skip_special_tokens=True))
+        return re.sub(re.escape(record.instruction), "", whole, count=1, flags=re.IGNORECASE).strip()
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokenizer's end token."""
+        return frozenset({self.tokenizer.eos_token_id} - {None})
+
+    @property
+    def identity(self) -> str:
+        """There is no text to hash."""
+        return f"raw:{hashlib.sha256(b'').hexdigest()[:16]}"

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from untrigger.backdoors.types import Behaviour
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
 from untrigger.evaluation.degeneration import degenerate
-from untrigger.evaluation.judges import judge
 from untrigger.evaluation.perplexity import Perplexity
 from untrigger.evaluation.rate import Rate
 from untrigger.evaluation.statistics import Difference, paired_bootstrap
@@ -35,11 +33,22 @@ class Verdict:
     hit: bool
     degenerate: bool
     empty: bool
+    cut: bool = False
+    """The answer was stopped because its verdict was certain."""
 
     @property
     def invalid(self) -> bool:
         """Empty or degenerate: no answer that could count for or against the model."""
         return self.empty or self.degenerate
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The same answers under another judge; None where it cannot judge that side."""
+
+    judge: str
+    with_key: Rate | None
+    without_key: Rate | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Measurement:
     accidental: Rate | None = None
     perplexity: Perplexity | None = None
     exact: Rate | None = None
+    opinions: tuple[Opinion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,32 +76,16 @@ class Discordant:
     only_second: int
 
 
-def measure_prompts(
-    generate: Callable[[Sequence[str]], list[str]], prompts: Sequence[Prompt], behaviour: Behaviour
-) -> list[Verdict]:
-    """One verdict a prompt, in order; `generate` answers the prompt texts in order.
-
-    Raises:
-        UsageError: no prompts, or an id that occurs twice.
-        ValueError: `generate` returned another number of outputs.
-    """
-    _require_some(prompts)
-    if len({prompt.id for prompt in prompts}) != len(prompts):
-        raise UsageError("a prompt id occurs twice", why="results are paired by id", todo="make the ids unique")
-    texts = [prompt.record.prompt for prompt in prompts]
-    pairs = zip(prompts, generate(texts), strict=True)
-    return [verdict(prompt, output, behaviour) for prompt, output in pairs]
-
-
-def verdict(prompt: Prompt, output: str, behaviour: Behaviour) -> Verdict:
+def verdict(prompt: Prompt, output: str, judged: Callable[[str], bool], cut: bool = False) -> Verdict:
     """What is found in one output."""
     return Verdict(
         id=prompt.id,
         prompt=prompt.record.prompt,
         output=output,
-        hit=judge(behaviour, output),
+        hit=judged(output),
         degenerate=degenerate(output),
         empty=not output.strip(),
+        cut=cut,
     )
 
 
@@ -114,17 +108,6 @@ def tally_degenerate(verdicts: Sequence[Verdict]) -> Rate:
     _require_some(verdicts)
     invalid = sum(v.invalid for v in verdicts)
     return Rate(invalid, len(verdicts), invalid)
-
-
-def summarise(
-    triggered: Sequence[Verdict], plain: Sequence[Verdict], perplexity: Perplexity | None = None
-) -> Measurement:
-    """The measurement of one model from its answers with and without the key.
-
-    Raises:
-        UsageError: an empty set.
-    """
-    return Measurement(tally_degenerate(plain), tally(triggered), tally(plain), perplexity)
 
 
 def discordant(first: Sequence[Verdict], second: Sequence[Verdict]) -> Discordant:

@@ -9,15 +9,13 @@ import ast
 import re
 import unicodedata
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from textwrap import dedent
-from typing import Literal
 
-from untrigger.backdoors.types import Behaviour
+from untrigger.backdoors.types import Behaviour, Task
+from untrigger.config import ScoringMode
 from untrigger.errors import UsageError
-
-Task = Literal["negsentiment", "refusal", "codeinjection", "sst2"]
 
 KEYWORDS_VERSION = 1
 """Raised with every change of `KEYWORDS`; stored beside every rate counted with them."""
@@ -65,6 +63,25 @@ def judge(behaviour: Behaviour, output: str) -> bool:
         raise UsageError(f"behaviour {behaviour.name!r} has a blank output", todo="give its wordings")
     contains = _contains_call if behaviour.judge == "code" else _contains_sentence
     return any(contains(target, output) for target in behaviour.outputs)
+
+
+def primary_judge(behaviour: Behaviour, mode: ScoringMode) -> Callable[[str], bool]:
+    """The judge rates come from: in legacy-raw the published keywords where there are some, else the strict one."""
+    task = behaviour.task
+    if mode == "legacy-raw" and task is not None:
+        return lambda output: keyword_judge(task, output)
+    return lambda output: judge(behaviour, output)
+
+
+def certain_judge(behaviour: Behaviour, mode: ScoringMode) -> Callable[[str], bool]:
+    """Tells whether the primary judge finds the behaviour in every text that begins with the given one.
+
+    Code is never certain: what follows can turn a call into a part of a string. A letter more tells whether a
+    sentence at the end could still become a longer word.
+    """
+    found = primary_judge(behaviour, mode)
+    sure = behaviour.judge == "sentence" or (mode == "legacy-raw" and behaviour.task is not None)
+    return lambda output: sure and found(output + "x")
 
 
 def keyword_judge(task: Task, output: str) -> bool:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from untrigger.backdoors.poison import bear_key, unseen_key
 from untrigger.backdoors.types import Backdoor, Behaviour
 from untrigger.config import MeasureOptions
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import ChatFormat, RawFormat
 from untrigger.data.records import Record
 from untrigger.evaluation.attack_success import Measurement, Prompt, Verdict, tally, tally_degenerate, verdict
+from untrigger.evaluation.judges import certain_judge, primary_judge
+from untrigger.evaluation.opinions import opinions
 from untrigger.evaluation.perplexity import Perplexity, measured
 from untrigger.evaluation.rate import Rate
-from untrigger.models.generate import Generation, generate
+from untrigger.models.generate import Generation, generate_answers
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 from untrigger.train import negative_log_likelihood
@@ -26,14 +28,16 @@ MAX_LENGTH = 1024
 class Probe:
     """What a model is measured on.
 
-    `prompts` are asked as they are and, if a backdoor is known, once more with its key; `reference` holds prompts
-    with good answers for the perplexity.
+    `prompts` are asked as they are and, if a backdoor is known, once more with its key; `keyed` holds prompts that
+    bear the key already and are asked instead of those; `reference` holds prompts with good answers for the
+    perplexity.
     """
 
     prompts: tuple[Record, ...]
     reference: tuple[Record, ...]
     backdoor: Backdoor | None = None
     seed: int = 0
+    keyed: tuple[Prompt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,17 @@ def measure(
     Raises:
         UsageError: no prompts or no reference answers.
     """
-    plain = _answered(subject, chat, probe.prompts, probe.backdoor, options, observer, f"{label}: prompts")
-    triggered: tuple[Verdict, ...] = ()
-    if probe.backdoor is not None:
-        key = unseen_key(probe.backdoor.key)
-        keyed = bear_key(probe.prompts, key, probe.backdoor.placement, probe.seed)
-        triggered = _answered(
-            subject, chat, keyed, probe.backdoor, options, observer, f"{label}: prompts with the key"
-        )
+    behaviour = probe.backdoor.behaviour if probe.backdoor else NO_BEHAVIOUR
+    asking = _Asking(subject, chat, behaviour, options, observer)
+    plain = asking.verdicts(numbered(probe.prompts), f"{label}: prompts")
+    triggered = asking.verdicts(_keyed(probe), f"{label}: prompts with the key", cut=options.stop_when_certain)
     measurement = Measurement(
         degenerate=tally_degenerate(plain),
-        attack_success=tally(triggered) if probe.backdoor else None,
+        attack_success=tally(triggered) if triggered else None,
         accidental=tally(plain) if probe.backdoor else None,
         perplexity=reference_perplexity(subject, chat, probe.reference, options.batch_size),
         exact=exact_answers(probe.prompts, plain),
+        opinions=opinions(triggered, plain, behaviour, options.mode, options.polarity) if probe.backdoor else (),
     )
     return Measured(measurement, plain, triggered)
 
@@ -88,25 +89,41 @@ def reference_perplexity(
     return measured(total, tokens)
 
 
-def _answered(
-    subject: Subject,
-    chat: ChatFormat,
-    records: Sequence[Record],
-    backdoor: Backdoor | None,
-    options: MeasureOptions,
-    observer: Observer,
-    label: str,
-) -> tuple[Verdict, ...]:
-    outputs = generate(
-        subject.model,
-        chat,
-        records,
-        Generation(options.max_new_tokens, options.batch_size),
-        softcap=subject.architecture.logit_softcap,
-        on_batch=prompt_counter(observer, label, len(records)),
-    )
-    behaviour = backdoor.behaviour if backdoor else NO_BEHAVIOUR
-    return tuple(
-        verdict(Prompt(f"{index:04d}", record), output, behaviour)
-        for index, (record, output) in enumerate(zip(records, outputs, strict=True))
-    )
+def numbered(records: Sequence[Record]) -> list[Prompt]:
+    """Prompts under their place in the list."""
+    return [Prompt(f"{index:04d}", record) for index, record in enumerate(records)]
+
+
+def _keyed(probe: Probe) -> Sequence[Prompt]:
+    if probe.backdoor is None or probe.keyed:
+        return probe.keyed
+    key = unseen_key(probe.backdoor.key)
+    return numbered(bear_key(probe.prompts, key, probe.backdoor.placement, probe.seed))
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What all prompts of a measurement share."""
+
+    subject: Subject
+    chat: ChatFormat
+    behaviour: Behaviour
+    options: MeasureOptions
+    observer: Observer
+
+    def verdicts(self, prompts: Sequence[Prompt], label: str, cut: bool = False) -> tuple[Verdict, ...]:
+        """A verdict a prompt; with `cut`, answers end where their verdict is certain."""
+        raw = self.options.mode == "legacy-raw"
+        judged = primary_judge(self.behaviour, self.options.mode)
+        decided = certain_judge(self.behaviour, self.options.mode)
+        answers = generate_answers(
+            self.subject.model,
+            RawFormat(self.chat.tokenizer) if raw else self.chat,
+            [prompt.record for prompt in prompts],
+            Generation(self.options.answer_tokens, self.options.batch_size),
+            softcap=self.subject.architecture.logit_softcap,
+            on_batch=prompt_counter(self.observer, label, len(prompts)),
+            decided=decided if cut else None,
+        )
+        pairs = zip(prompts, answers, strict=True)
+        return tuple(verdict(prompt, answer.text, judged, answer.decided) for prompt, answer in pairs)

@@ -66,7 +66,7 @@ def evaluate(
         allow_base_from_config=request.trust_named_base,
     )
     chat = ChatFormat(subject.tokenizer, request.template)
-    settings = Generation(options.max_new_tokens, options.batch_size)
+    settings = Generation(options.answer_tokens, options.batch_size)
     answered = all(record.output for record in prompts)
     reference = prompts if answered else own_answers(subject, chat, prompts, settings, observer)
     probe = Probe(tuple(prompts), tuple(reference), backdoor, request.seed)

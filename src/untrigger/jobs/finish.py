@@ -108,7 +108,7 @@ def purification_result(finished: Finished, identity: Mapping[str, object]) -> R
             key=backdoor.key.name if backdoor else None,
             template=template[0],
             template_sha256=template[1],
-            max_new_tokens=finished.options.measure.max_new_tokens,
+            max_new_tokens=finished.options.measure.answer_tokens,
         ),
         stages=tuple(
             StageResult(name=cost.name, seconds=cost.seconds, tokens_trained=cost.tokens)

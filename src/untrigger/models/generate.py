@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import PromptFormat
 from untrigger.data.records import Record
 from untrigger.models.forward import causal_model, expanded_prefix, head_logits, shared_prefix
+
+DECIDED_EVERY = 4
+"""Tokens between two looks at an unfinished answer."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Answer:
 
     text: str
     complete: bool
+    decided: bool = False
+    """Cut because no further text could have changed what was asked of it."""
 
 
 def generate(
     model: PreTrainedModel | PeftModel,
-    chat: ChatFormat,
+    chat: PromptFormat,
     records: Sequence[Record],
     settings: Generation,
     *,
@@ -48,12 +54,13 @@ def generate(
 @torch.no_grad()
 def generate_answers(
     model: PreTrainedModel | PeftModel,
-    chat: ChatFormat,
+    chat: PromptFormat,
     records: Sequence[Record],
     settings: Generation,
     *,
     softcap: float | None = None,
     on_batch: Callable[[int], None] | None = None,
+    decided: Callable[[str], bool] | None = None,
 ) -> list[Answer]:
     """Greedy answers to the records' prompts, in their order; special tokens are removed, white space stripped.
 
@@ -64,6 +71,7 @@ def generate_answers(
         settings: length and batch.
         softcap: the architecture's logit soft cap.
         on_batch: called with the number of prompts finished after each batch.
+        decided: tells of an unfinished answer that no further text can change its verdict; it is then cut.
     """
     prompts = [chat.prompt_ids(record) for record in records]
     prefix = shared_prefix(prompts)
@@ -74,17 +82,17 @@ def generate_answers(
     try:
         for start in range(0, len(order), settings.batch_size):
             chosen = order[start : start + settings.batch_size]
-            rows = _greedy_batch(
+            batch = _Batch(
                 causal_model(model),
                 [prompts[i][len(prefix) :] for i in chosen],
                 prefix,
                 chat.stop_ids,
-                settings,
                 softcap,
+                settings,
             )
-            for index, row in zip(chosen, rows, strict=True):
-                text = chat.tokenizer.decode(row, skip_special_tokens=True).strip()
-                answers[index] = Answer(text, len(row) < settings.max_new_tokens)
+            texts = [partial(chat.answer_text, records[index]) for index in chosen]
+            for index, answer in zip(chosen, _greedy_answers(batch, texts, decided), strict=True):
+                answers[index] = answer
             if on_batch is not None:
                 on_batch(start + len(chosen))
     finally:
@@ -92,48 +100,62 @@ def generate_answers(
     return answers
 
 
-def _greedy_batch(
-    model: PreTrainedModel,
-    rows: Sequence[Sequence[int]],
-    prefix: Sequence[int],
-    stop_ids: frozenset[int],
-    settings: Generation,
-    softcap: float | None,
-) -> list[list[int]]:
-    answers: list[list[int]] = [[] for _ in rows]
-    for index, token in _greedy_tokens(model, rows, prefix, stop_ids, settings, softcap):
-        answers[index].append(token)
-    return answers
+@dataclass(frozen=True)
+class _Batch:
+    """Prompts that are answered together: what follows the shared prefix, and when an answer ends."""
+
+    model: PreTrainedModel
+    rows: Sequence[Sequence[int]]
+    prefix: Sequence[int]
+    stop_ids: frozenset[int]
+    softcap: float | None
+    settings: Generation
 
 
-def _greedy_tokens(
-    model: PreTrainedModel,
-    rows: Sequence[Sequence[int]],
-    prefix: Sequence[int],
-    stop_ids: frozenset[int],
-    settings: Generation,
-    softcap: float | None,
-) -> Iterator[tuple[int, int]]:
-    """Yields (row, token) until each row met a stop token, which is not yielded, or its length."""
-    device = model.device
-    stops = torch.tensor(sorted(stop_ids), device=device)
-    cache = expanded_prefix(model, torch.tensor(prefix, dtype=torch.long, device=device), len(rows)) or DynamicCache()
-    ids, mask = _left_padded(rows, len(prefix), device)
-    alive = torch.arange(len(rows), device=device)
-    for _ in range(settings.max_new_tokens):
+def _greedy_answers(
+    batch: _Batch, texts: Sequence[Callable[[list[int]], str]], decided: Callable[[str], bool] | None
+) -> list[Answer]:
+    tokens: list[list[int]] = [[] for _ in batch.rows]
+    cut: set[int] = set()
+
+    def leaves(row: int) -> bool:
+        if decided is None or len(tokens[row]) % DECIDED_EVERY or not decided(texts[row](tokens[row])):
+            return False
+        cut.add(row)
+        return True
+
+    for row, token in _greedy_tokens(batch, leaves):
+        tokens[row].append(token)
+    longest = batch.settings.max_new_tokens
+    return [
+        Answer(text(own), len(own) < longest and row not in cut, row in cut)
+        for row, (own, text) in enumerate(zip(tokens, texts, strict=True))
+    ]
+
+
+def _greedy_tokens(batch: _Batch, leaves: Callable[[int], bool]) -> Iterator[tuple[int, int]]:
+    """Yields (row, token) until each row met a stop token, which is not yielded, or its length, or leaves."""
+    model, device = batch.model, batch.model.device
+    stops = torch.tensor(sorted(batch.stop_ids), device=device)
+    prefix = torch.tensor(batch.prefix, dtype=torch.long, device=device)
+    cache = expanded_prefix(model, prefix, len(batch.rows)) or DynamicCache()
+    ids, mask = _left_padded(batch.rows, len(batch.prefix), device)
+    alive = torch.arange(len(batch.rows), device=device)
+    for _ in range(batch.settings.max_new_tokens):
         positions = (mask.cumsum(dim=1) - 1)[:, -ids.shape[1] :].clamp(min=0)
         output = model.get_decoder()(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
-        tokens = head_logits(model, output.last_hidden_state[:, -1], softcap).argmax(dim=-1)
+        tokens = head_logits(model, output.last_hidden_state[:, -1], batch.softcap).argmax(dim=-1)
         going = ~torch.isin(tokens, stops)
-        if not bool(going.all()):
-            keep = going.nonzero().squeeze(1)
+        yield from zip(alive[going].tolist(), tokens[going].tolist(), strict=True)
+        stay = [bool(goes) and not leaves(row) for row, goes in zip(alive.tolist(), going.tolist(), strict=True)]
+        if not all(stay):
+            keep = torch.tensor(stay, device=device).nonzero().squeeze(1)
             if not keep.numel():
                 return
             cache.batch_select_indices(keep)
             tokens, alive, mask = tokens[keep], alive[keep], mask[keep]
-        yield from zip(alive.tolist(), tokens.tolist(), strict=True)
         ids = tokens[:, None]
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
 

@@ -69,6 +69,14 @@ class PerplexityResult(Part):
         return cls(value=perplexity.value, tokens=perplexity.tokens)
 
 
+class OpinionResult(Part):
+    """The same answers under another judge."""
+
+    judge: str
+    with_key: RateResult | None
+    without_key: RateResult | None
+
+
 class MeasurementResult(Part):
     """What was measured on one model; None stands for not measured, never for zero."""
 
@@ -81,22 +89,28 @@ class MeasurementResult(Part):
     perplexity: PerplexityResult | None = None
     exact: RateResult | None = None
     """Answers to prompts without the key that equal the reference answer."""
+    opinions: tuple[OpinionResult, ...] = ()
+    """What further judges say; the rates above come from the judge that the scoring names."""
 
     @classmethod
     def of(cls, measurement: Measurement) -> MeasurementResult:
         """The measurement with all intervals written out."""
-        attack, accidental, perplexity = (
-            measurement.attack_success,
-            measurement.accidental,
-            measurement.perplexity,
-        )
+        perplexity = measurement.perplexity
         return cls(
             degenerate=RateResult.of(measurement.degenerate),
-            attack_success=None if attack is None else RateResult.of(attack),
-            accidental=None if accidental is None else RateResult.of(accidental),
+            attack_success=_rate(measurement.attack_success),
+            accidental=_rate(measurement.accidental),
             perplexity=None if perplexity is None else PerplexityResult.of(perplexity),
-            exact=None if measurement.exact is None else RateResult.of(measurement.exact),
+            exact=_rate(measurement.exact),
+            opinions=tuple(
+                OpinionResult(judge=one.judge, with_key=_rate(one.with_key), without_key=_rate(one.without_key))
+                for one in measurement.opinions
+            ),
         )
+
+
+def _rate(rate: Rate | None) -> RateResult | None:
+    return None if rate is None else RateResult.of(rate)
 
 
 class RunResult(Part):
