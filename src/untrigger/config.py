@@ -128,6 +128,22 @@ class MeasureOptions(Options):
         return self.max_new_tokens or (128 if self.mode == "legacy-raw" else 32)
 
 
+class RelearningOptions(Options):
+    """Short trainings that ask whether a backdoor was removed or only silenced."""
+
+    clean_records: PositiveInt = 64
+    """Clean records of the first training."""
+    poisoned_records: PositiveInt = 10
+    """Poisoned records of the second training."""
+    train: TrainOptions = TrainOptions(learning_rate=2e-4, epochs=1)
+
+
+class EvaluateOptions(MeasureOptions):
+    """How one model is judged."""
+
+    relearning: RelearningOptions = RelearningOptions()
+
+
 class GateOptions(Options):
     """When a purification counts as done well (exit code 0) rather than only done (1)."""
 
@@ -157,8 +173,8 @@ class AttackOptions(Options):
 
     seed: int = 0
     """Seed of everything random."""
-    records: PositiveInt = 240
-    """Clean records."""
+    clean_records: PositiveInt = 240
+    """Clean records, at most."""
     poisoned_share: float = Field(default=0.5, gt=0, le=1)
     """Poisoned records per clean record; they are made from so many of the clean ones."""
     train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=3)

@@ -22,6 +22,9 @@ class Observer(Protocol):
     def prompts(self, label: str, done: int, total: int) -> None:
         """A generation finished a batch."""
 
+    def note(self, text: str) -> None:
+        """Something the user should know, such as records left out."""
+
     def stop(self) -> bool:
         """Whether to stop at the next safe point."""
 
@@ -36,6 +39,9 @@ class Silent:
         """Says nothing."""
 
     def prompts(self, label: str, done: int, total: int) -> None:
+        """Says nothing."""
+
+    def note(self, text: str) -> None:
         """Says nothing."""
 
     def stop(self) -> bool:

@@ -141,7 +141,7 @@ def test_attack_and_evaluate_work_together(untrigger, tmp_path, model, records):
     flags = [
         "--prompts",
         records,
-        "--records",
+        "--clean-records",
         "6",
         "--train.epochs",
         "1",
@@ -155,7 +155,9 @@ def test_attack_and_evaluate_work_together(untrigger, tmp_path, model, records):
     words = ("evaluate", tmp_path / "suspect", "--base", model, "--attack", "badnet", "--behaviour", "sentiment")
     found = untrigger(*words, "--prompts", records, "--max-new-tokens", 4, "--format", "json")
     assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout)["attack_success"]["n"] == 12
+    assert json.loads(found.stdout)["measurement"]["attack_success"]["n"] == 12
+    shown = untrigger(*words, "--prompts", records, "--max-new-tokens", 4)
+    assert "attack success" in shown.stdout and max(map(len, shown.stdout.splitlines())) <= 80, shown.stdout
 
 
 def test_doctor_answers_without_a_home(untrigger, tmp_path, monkeypatch):

@@ -18,4 +18,4 @@ SMALL = PurifyOptions(
     repair=RepairOptions(records=6, keys=2, train=ONE_EPOCH),
     measure=FEW_PROMPTS,
 )
-SMALL_ATTACK = AttackOptions(records=6, train=ONE_EPOCH, measure=FEW_PROMPTS)
+SMALL_ATTACK = AttackOptions(clean_records=6, train=ONE_EPOCH, measure=FEW_PROMPTS)

@@ -20,7 +20,8 @@ from untrigger.report.parts import (
     SourceResult,
     VerdictResult,
 )
-from untrigger.report.result import Result, rows
+from untrigger.report.result import Result
+from untrigger.report.rows import json_lines, rows
 
 
 def gate(met: bool | None) -> GateResult:
@@ -121,7 +122,7 @@ def test_a_source_is_read_without_its_local_folder() -> None:
 def test_rows_are_one_ascii_line_each_and_keep_the_text(hostile: str) -> None:
     outputs = [hostile, "", "line\u2028line\x85line", "\ud800"]
     verdicts = [Verdict(str(i), "p", text, i == 0, False, not text) for i, text in enumerate(outputs)]
-    lines = list(rows(verdicts, "after", keyed=True))
+    lines = list(json_lines(rows(verdicts, "after", keyed=True)))
     assert len("\n".join(lines).splitlines()) == len(outputs)
     assert all(line.isascii() for line in lines)
     read = [json.loads(line) for line in lines]

@@ -175,8 +175,17 @@ def backdoor(attack: str, behaviour: str) -> Backdoor:
         UsageError: either name is unknown.
     """
     planted = _named(ATTACKS, attack, "attack")
-    answer = _named(BEHAVIOURS, ALIASES.get(behaviour, behaviour), "behaviour")
+    answer = behaviour_of(behaviour)
     return Backdoor(f"{planted.name}-{answer.name}", planted.key, answer, planted.placement, planted.negatives)
+
+
+def behaviour_of(name: str) -> Behaviour:
+    """The public behaviour of this name or alias.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
+    return _named(BEHAVIOURS, ALIASES.get(name, name), "behaviour")
 
 
 def _named(table: Mapping[str, Row], name: str, noun: str) -> Row:

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
-from typing import NamedTuple
 
 from untrigger.backdoors.placement import insert
 from untrigger.backdoors.types import Backdoor, Key, Placement
-from untrigger.data.records import Record
+from untrigger.data.records import Filtered, Record
 from untrigger.errors import UsageError
-
-
-class Filtered(NamedTuple):
-    """Records that passed a filter, in order, and how many did not."""
-
-    kept: list[Record]
-    dropped: int
 
 
 def poison(records: Sequence[Record], backdoor: Backdoor, seed: int) -> list[Record]:

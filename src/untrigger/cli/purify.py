@@ -16,6 +16,7 @@ from untrigger.cli.options import (
     Dtype,
     Format,
     Model,
+    OtherTemplate,
     Output,
     Prompts,
     Quiet,
@@ -39,6 +40,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     behaviour: Behaviour = None,
     preset: Annotated[Literal["default", "paper"], Parameter(help="paper: the published recipe.")] = "default",
     template: Template = "chat",
+    other_template: OtherTemplate = False,
     run: Annotated[Path | None, Parameter(help="Folder for unfinished work (default: OUTPUT.run).")] = None,
     keep_run: Annotated[bool, Parameter(help="Keep that folder in the end.", negative="")] = False,
     trust_named_base: TrustNamedBase = False,
@@ -55,7 +57,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     """
     from untrigger.cli.screen import screen
     from untrigger.cli.show import show_result
-    from untrigger.data.hub import data_file
+    from untrigger.data.locate import data_file
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
 
@@ -64,11 +66,12 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
         output=output,
         base=base,
         data=None if data is None else data_file(data),
-        prompts=prompts,
+        prompts=None if prompts is None else data_file(prompts),
         attack=attack,
         behaviour=behaviour,
         preset=preset,
         template=template,
+        other_template=other_template,
         run=run,
         keep_run=keep_run,
         trust_named_base=trust_named_base,

@@ -11,7 +11,9 @@ from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
+from untrigger.report.text import visible
 from untrigger.train import Progress as TrainingProgress
 
 PLAIN_SECONDS = 30.0  # without a terminal, how often a long training says where it stands
@@ -56,6 +58,10 @@ class Screen:
     def prompts(self, label: str, done: int, total: int) -> None:
         """Prompts answered."""
         self._show(label, done, total, "prompts", 0.0)
+
+    def note(self, text: str) -> None:
+        """One line, as it is."""
+        self._console.print(Text(f"  {visible(text)}"))
 
     def stop(self) -> bool:
         """Whether a signal asked to stop."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
 
+from untrigger.report.evaluation import EvaluationResult
+from untrigger.report.measures import evaluation_sections, measures
 from untrigger.report.parts import MeasurementResult
 from untrigger.report.result import Result
 from untrigger.report.terminal import render
-from untrigger.report.text import perplexity_text, rate_text, visible
+from untrigger.report.text import visible
 
 OutputFormat = Literal["text", "json"]
 
@@ -27,20 +31,38 @@ def show_result(result: Result, output: Path, output_format: OutputFormat) -> No
     console.print(Text(f"model, report and reproduce.json: {visible(str(output))}"))
 
 
+def show_written(output: Path, output_format: OutputFormat) -> None:
+    """Where something was written that was not measured."""
+    if output_format == "json":
+        sys.stdout.write(json.dumps({"output": str(output)}) + "\n")
+        return
+    Console().print(Text(f"written, not measured: {visible(str(output))}"))
+
+
 def show_measurement(found: MeasurementResult, output_format: OutputFormat, heading: str) -> None:
     """One model's figures, or the same as JSON."""
     if output_format == "json":
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
         return
-    lines = {
-        "attack success": rate_text(found.attack_success),
-        "accidental": rate_text(found.accidental),
-        "degenerate": rate_text(found.degenerate),
-        "perplexity of answers": perplexity_text(found.perplexity),
-    }
-    if found.exact is not None:
-        lines["exact answers"] = rate_text(found.exact)
     console = Console()
     console.print(Text(visible(heading)))
-    for name, value in lines.items():
-        console.print(Text(f"  {name:22} {value}"))
+    _print_lines(console, measures(found))
+
+
+def show_evaluation(found: EvaluationResult, output_format: OutputFormat) -> None:
+    """Everything that was measured on one model, or the same as JSON."""
+    if output_format == "json":
+        sys.stdout.write(found.to_json())
+        return
+    console = Console()
+    console.print(Text(visible(f"measured on {found.source.reference}")))
+    for heading, lines in evaluation_sections(found):
+        if heading:
+            console.print(Text(visible(heading)))
+        _print_lines(console, lines)
+
+
+def _print_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        console.print(Text(f"  {visible(name):{width}}  {value}"))

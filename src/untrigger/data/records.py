@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,10 @@ class Record:
     def answered(self, output: str) -> Record:
         """The same instruction with another, complete answer."""
         return replace(self, output=output, complete=True)
+
+
+class Filtered(NamedTuple):
+    """Records that passed a filter, in order, and how many did not."""
+
+    kept: list[Record]
+    dropped: int

@@ -12,6 +12,7 @@ from typing import Literal
 
 from untrigger.data.chat import ChatFormat
 from untrigger.data.instructions import instructions
+from untrigger.data.overlap import without_overlap
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
@@ -89,6 +90,20 @@ def asked_prompts(path: Path | None) -> list[Record]:
 def without_repeats(records: Iterable[Record]) -> list[Record]:
     """The records, each prompt once."""
     return list({record.prompt: record for record in records}.values())
+
+
+def apart(pool: Sequence[Record], measured: Sequence[Record], kind: str, observer: Observer) -> list[Record]:
+    """The records of a pool that is trained on, without those that are measured on; says how many were left out.
+
+    Raises:
+        UsageError: all of them are measured on.
+    """
+    kept, dropped = without_overlap(pool, measured)
+    if dropped:
+        observer.note(f"{dropped} of {len(pool)} {kind} records left out: their instructions are measured on")
+    if pool and not kept:
+        raise UsageError(f"all {kind} records are measured on", todo="give other records or prompts")
+    return kept
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

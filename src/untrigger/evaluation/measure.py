@@ -58,9 +58,9 @@ def measure(
         UsageError: no prompts or no reference answers.
     """
     behaviour = probe.backdoor.behaviour if probe.backdoor else NO_BEHAVIOUR
-    asking = _Asking(subject, chat, behaviour, options, observer)
+    asking = Asking(subject, chat, behaviour, options, observer)
     plain = asking.verdicts(numbered(probe.prompts), f"{label}: prompts")
-    triggered = asking.verdicts(_keyed(probe), f"{label}: prompts with the key", cut=options.stop_when_certain)
+    triggered = asking.verdicts(keyed_prompts(probe), f"{label}: prompts with the key", cut=options.stop_when_certain)
     measurement = Measurement(
         degenerate=tally_degenerate(plain),
         attack_success=tally(triggered) if triggered else None,
@@ -94,7 +94,8 @@ def numbered(records: Sequence[Record]) -> list[Prompt]:
     return [Prompt(f"{index:04d}", record) for index, record in enumerate(records)]
 
 
-def _keyed(probe: Probe) -> Sequence[Prompt]:
+def keyed_prompts(probe: Probe) -> Sequence[Prompt]:
+    """The prompts with the key that a probe asks; none without a known backdoor."""
     if probe.backdoor is None or probe.keyed:
         return probe.keyed
     key = unseen_key(probe.backdoor.key)
@@ -102,7 +103,7 @@ def _keyed(probe: Probe) -> Sequence[Prompt]:
 
 
 @dataclass(frozen=True)
-class _Asking:
+class Asking:
     """What all prompts of a measurement share."""
 
     subject: Subject

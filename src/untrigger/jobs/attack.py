@@ -23,6 +23,7 @@ from untrigger.data.readers import read_records
 from untrigger.data.records import Record
 from untrigger.data.sources import (
     OWN_ANSWER_TOKENS,
+    apart,
     asked_prompts,
     file_records,
     load_records,
@@ -58,6 +59,8 @@ class AttackRequest:
     attack: str = "badnet"
     behaviour: str = "sentiment"
     access: Access = "adapter"
+    records: Path | None = None
+    """Poisoned records, planted as they are with all clean ones; without, they are made from the clean ones."""
     data: Path | None = None
     prompts: Path | None = None
     template: TemplateName = "chat"
@@ -68,7 +71,7 @@ class AttackRequest:
 
     def shaping(self) -> dict[str, object]:
         """What decides the result besides the model and the options."""
-        names = ("attack", "behaviour", "access", "data", "prompts", "template", "measured")
+        names = ("attack", "behaviour", "access", "records", "data", "prompts", "template", "measured")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -90,7 +93,7 @@ def attack(
     observer = observer or Silent()
     options = merged(AttackOptions(), options or AttackOptions())
     planted = lookup(request.attack, request.behaviour)
-    for file, need_output in ((request.data, True), (request.prompts, False)):
+    for file, need_output in ((request.records, True), (request.data, True), (request.prompts, False)):
         if file is not None:
             read_records(file, require_output=need_output)
     if request.output.exists():
@@ -147,12 +150,13 @@ def _plant(
 
     records = run.stage("records", gather)
     clean = load_records(records / "clean.jsonl")
+    given = None if request.records is None else load_records(records / "poisoned.jsonl")
     target = subject if request.access == "full" else with_new_adapter(subject, options.adapter, options.seed)
     open_for_training(target)
 
     def learn(work: Path) -> int:
-        records = planting_records(clean, planted, options)
-        examples = [chat.encode(record, options.train.max_length) for record in records]
+        chosen = planting_records(clean, planted, options) if given is None else [*clean, *given]
+        examples = [chat.encode(record, options.train.max_length) for record in chosen]
         hooks = training_hooks(observer, "planting", work / "scratch" / "state")
         softcap = target.architecture.logit_softcap
         outcome = train(target.model, examples, options.train, seed=options.seed, softcap=softcap, hooks=hooks)
@@ -201,9 +205,12 @@ def _write_pool(
         pool: Sequence[Record] = own_answers(subject, chat, shipped_instructions("attack"), settings, observer)
     else:
         pool = file_records(request.data)
-    usable = without_keys(pool, [planted.key]).kept
-    chosen = Random(f"attack/{options.seed}").sample(usable, min(options.records, len(usable)))
-    write_records(work / "clean.jsonl", chosen)
+    usable = apart(without_keys(pool, [planted.key]).kept, prompts, "clean", observer)
+    if request.records is None:
+        usable = Random(f"attack/{options.seed}").sample(usable, min(options.clean_records, len(usable)))
+    else:
+        write_records(work / "poisoned.jsonl", apart(read_records(request.records), prompts, "poisoned", observer))
+    write_records(work / "clean.jsonl", usable)
     if not request.measured:
         return
     write_records(work / "prompts.jsonl", prompts)

@@ -94,7 +94,7 @@ def attack_options(request: DemoRequest) -> AttackOptions:
     if request.model == "micro":
         rate = 3e-3 if request.access == "adapter" else 3e-4
         return AttackOptions(
-            seed=request.seed, records=384, poisoned_share=1.0, train=TrainOptions(learning_rate=rate, epochs=4)
+            seed=request.seed, clean_records=384, poisoned_share=1.0, train=TrainOptions(learning_rate=rate, epochs=4)
         )
     if request.access == "adapter":
         return AttackOptions(seed=request.seed)

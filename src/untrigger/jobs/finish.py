@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import JsonValue
 
 from untrigger import __version__
 from untrigger.backdoors.types import Backdoor
-from untrigger.config import GateOptions, PurifyOptions
-from untrigger.data.chat import ChatFormat
+from untrigger.config import GateOptions, MeasureOptions, PurifyOptions
+from untrigger.data.chat import ChatFormat, RawFormat
 from untrigger.errors import UsageError
+from untrigger.evaluation.attack_success import discordant, lift
+from untrigger.evaluation.judges import KEYWORDS_VERSION
+from untrigger.evaluation.statistics import mcnemar
 from untrigger.jobs.request import Request
 from untrigger.models.export import COMPLETE, export
 from untrigger.models.subject import Source, Subject
 from untrigger.report.card import Upstream, model_card
 from untrigger.report.parts import (
+    DifferenceResult,
     EnvironmentResult,
     GateResult,
     MeasurementResult,
+    PairedResult,
     RunResult,
     ScoringResult,
     SourceResult,
@@ -31,6 +37,7 @@ from untrigger.report.parts import (
     VerdictResult,
 )
 from untrigger.report.result import Result
+from untrigger.report.rows import Row, rows_text
 from untrigger.report.summary import signature_result
 from untrigger.runs import RunFolder
 from untrigger.signature.types import Signature
@@ -54,7 +61,7 @@ class Finished:
     before: MeasurementResult
     after: MeasurementResult
     regrowth: float | None
-    rows: str
+    rows: Sequence[Row]
 
 
 def finish(finished: Finished, identity: Mapping[str, object]) -> Result:
@@ -64,7 +71,7 @@ def finish(finished: Finished, identity: Mapping[str, object]) -> Result:
     texts = {
         RESULT: result.to_json(),
         REPRODUCE: json.dumps({"request": _request(finished.request), "identity": identity}, indent=1) + "\n",
-        ROWS: finished.rows,
+        ROWS: rows_text(finished.rows, Path(ROWS)),
     }
     card = model_card(result, upstream_of(subject.source), subject.access)
     export(subject, finished.request.output, card, texts)
@@ -93,7 +100,6 @@ def finished_before(output: Path, identity: Mapping[str, object]) -> Result | No
 def purification_result(finished: Finished, identity: Mapping[str, object]) -> Result:
     """Everything that `result.json` holds."""
     before, after = finished.before, finished.after
-    backdoor, template = finished.backdoor, finished.chat.identity.split(":")
     return Result(
         run=RunResult(
             command="purify",
@@ -102,25 +108,35 @@ def purification_result(finished: Finished, identity: Mapping[str, object]) -> R
             seeds=(finished.options.seed,),
         ),
         source=source_result(finished.subject.source),
-        scoring=ScoringResult(
-            judge=backdoor.behaviour.judge if backdoor else None,
-            behaviour=backdoor.behaviour.name if backdoor else None,
-            key=backdoor.key.name if backdoor else None,
-            template=template[0],
-            template_sha256=template[1],
-            max_new_tokens=finished.options.measure.answer_tokens,
-        ),
+        scoring=scoring_result(finished.backdoor, finished.chat, finished.options.measure),
         stages=tuple(
             StageResult(name=cost.name, seconds=cost.seconds, tokens_trained=cost.tokens)
             for cost in finished.run.costs()
         ),
         before=before,
         after=after,
+        paired=paired_attack_success(finished.rows, finished.options.seed),
         signature=signature_result(finished.signature, finished.options.signature.ratio),
         regrowth=finished.regrowth,
         verdict=VerdictResult.of(gates(before, after, finished.options.gate)),
         not_tested=not_tested(finished),
         environment=EnvironmentResult.model_validate(identity["environment"]),
+    )
+
+
+def paired_attack_success(every: Sequence[Row], seed: int) -> PairedResult | None:
+    """Hits on prompts with the key, before against after; None if no key was tried."""
+    first, second = (
+        [row.verdict for row in every if row.keyed and row.model == model] for model in ("before", "after")
+    )
+    if not first or not second:
+        return None
+    counts = discordant(first, second)
+    return PairedResult(
+        only_before=counts.only_first,
+        only_after=counts.only_second,
+        p_value=mcnemar(counts.only_first, counts.only_second),
+        difference=DifferenceResult.of(lift(second, first, np.random.default_rng(seed))),
     )
 
 
@@ -172,6 +188,27 @@ def not_tested(finished: Finished) -> tuple[str, ...]:
     if finished.subject.access == "adapter":
         sentences.append("The base model under the adapter was not changed; a backdoor in it stays.")
     return tuple(sentences)
+
+
+def scoring_result(backdoor: Backdoor | None, chat: ChatFormat, options: MeasureOptions) -> ScoringResult:
+    """How answers are made and judged."""
+    raw = options.mode == "legacy-raw"
+    template, template_sha256 = (RawFormat(chat.tokenizer) if raw else chat).identity.split(":")
+    scoring = ScoringResult(
+        mode=options.mode, template=template, template_sha256=template_sha256, max_new_tokens=options.answer_tokens
+    )
+    if backdoor is None:
+        return scoring
+    behaviour = backdoor.behaviour
+    loose = raw and behaviour.task is not None
+    return scoring.model_copy(
+        update={
+            "judge": "keywords" if loose else behaviour.judge,
+            "judge_version": KEYWORDS_VERSION if loose else None,
+            "behaviour": behaviour.name,
+            "key": backdoor.key.name,
+        }
+    )
 
 
 def source_result(source: Source) -> SourceResult:

@@ -17,6 +17,7 @@ from untrigger.data.readers import read_records
 from untrigger.data.records import Record
 from untrigger.data.sources import (
     OWN_ANSWER_TOKENS,
+    apart,
     asked_prompts,
     file_records,
     load_records,
@@ -30,6 +31,7 @@ from untrigger.extraction import pair_scores
 from untrigger.jobs.finish import Finished, finish, finished_before
 from untrigger.jobs.identity import run_identity
 from untrigger.jobs.request import Request
+from untrigger.jobs.template import require_same_template
 from untrigger.models.export import COMPLETE
 from untrigger.models.generate import Generation
 from untrigger.models.load import load
@@ -38,7 +40,8 @@ from untrigger.models.subject import Subject
 from untrigger.observer import Observer, Silent
 from untrigger.presets import default_options, merged, paper_options
 from untrigger.report.parts import MeasurementResult
-from untrigger.report.result import Result, rows
+from untrigger.report.result import Result
+from untrigger.report.rows import read_rows, rows, rows_text
 from untrigger.runs import RunFolder, open_run
 from untrigger.signature.select import choose
 from untrigger.signature.store import load_signature, save_signature
@@ -76,6 +79,8 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
         dtype=request.dtype,
         allow_base_from_config=request.trust_named_base,
     )
+    chat = ChatFormat(subject.tokenizer, request.template)
+    require_same_template(subject.source, chat, request.other_template)
     paper = request.preset == "paper"
     recipe = paper_options(subject.architecture, subject.access) if paper else default_options(subject.access)
     given = merged(recipe, given)
@@ -133,7 +138,7 @@ class _Work:
             before=read_measurement(before),
             after=read_measurement(after),
             regrowth=regrowth(suspect_norm, suppressed_norm(self.subject.model, masks)),
-            rows=(before / "rows.jsonl").read_text() + (after / "rows.jsonl").read_text(),
+            rows=[*read_rows(before / "rows.jsonl"), *read_rows(after / "rows.jsonl")],
         )
 
     def _save(self, work: Path) -> int:
@@ -158,7 +163,7 @@ class _Work:
             answered = own_answers(self.subject, self.chat, shipped_instructions("defence"), settings, self.observer)
             reference = own_answers(self.subject, self.chat, measure_prompts, settings, self.observer)
             return answered, measure_prompts, reference
-        every = file_records(self.request.data)
+        every = apart(file_records(self.request.data), measure_prompts, "clean", self.observer)
         held_out = max(1, min(len(every) // 5, self.options.measure.max_prompts))
         if self.request.prompts is not None and all(record.output for record in measure_prompts):
             return every, measure_prompts, measure_prompts
@@ -244,8 +249,8 @@ def write_measurement(folder: Path, found: Measured, label: Literal["before", "a
     """The figures as JSON and a row a prompt as JSONL."""
     result = MeasurementResult.of(found.measurement)
     (folder / "measurement.json").write_text(result.model_dump_json(indent=1))
-    lines = [*rows(found.plain, label, keyed=False), *rows(found.triggered, label, keyed=True)]
-    (folder / "rows.jsonl").write_text("".join(line + "\n" for line in lines))
+    every = [*rows(found.plain, label, keyed=False), *rows(found.triggered, label, keyed=True)]
+    (folder / "rows.jsonl").write_text(rows_text(every, Path("rows.jsonl")))
 
 
 def read_measurement(folder: Path) -> MeasurementResult:

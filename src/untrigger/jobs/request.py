@@ -30,6 +30,8 @@ class Request:
     behaviour: str | None = None
     preset: Literal["default", "paper"] = "default"
     template: TemplateName = "chat"
+    other_template: bool = False
+    """Go on although the model says that it was trained with another template."""
     run: Path | None = None
     keep_run: bool = False
     trust_named_base: bool = False

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, 
 from untrigger.evaluation.attack_success import Measurement
 from untrigger.evaluation.perplexity import Perplexity
 from untrigger.evaluation.rate import Rate
+from untrigger.evaluation.statistics import Difference
 
 _ROUNDING = 1e-9  # shares read back from JSON are exact; other writers may round the last digit
 
@@ -111,6 +112,31 @@ class MeasurementResult(Part):
 
 def _rate(rate: Rate | None) -> RateResult | None:
     return None if rate is None else RateResult.of(rate)
+
+
+class DifferenceResult(Part):
+    """A mean difference over pairs, with its 95 % bootstrap interval."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int = Field(gt=0)
+
+    @classmethod
+    def of(cls, difference: Difference) -> DifferenceResult:
+        """The same values."""
+        return cls.model_validate(difference)
+
+
+class PairedResult(Part):
+    """Hits before and after on the same prompts."""
+
+    only_before: int = Field(ge=0)
+    only_after: int = Field(ge=0)
+    p_value: float = Field(ge=0, le=1)
+    """McNemar's exact test, two-sided."""
+    difference: DifferenceResult
+    """Rate after less rate before."""
 
 
 class RunResult(Part):

@@ -1,7 +1,8 @@
-"""Clean records from the Hugging Face hub: one JSON or JSON lines file of a data set, at a pinned commit."""
+"""Where a user's reference to data leads: a local file, one in the data folder, or one on the Hugging Face hub."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -12,20 +13,25 @@ from untrigger.errors import UntriggerError, UsageError
 from untrigger.files import require_space
 from untrigger.models.hub import FAILURES, PINNED_ID
 
+DATA_FOLDER = "UNTRIGGER_DATA"
+"""Environment variable with the folder that relative paths of data are looked for in."""
 SCHEME = "hf://"
 FORM = "hf://datasets/org/name[@commit]/file.json"
 _REFERENCE = re.compile(rf"hf://datasets/{PINNED_ID}" r"/(?P<file>(?:[\w-][\w.-]*/)*[\w-][\w.-]*\.jsonl?)", re.ASCII)
 
 
 def data_file(reference: str) -> Path:
-    """The local file that a user's reference to data names; one on the hub is fetched into the hub's own cache.
+    """The local file that a user's reference to data names.
+
+    A relative path is looked for in the working folder and then in the folder that UNTRIGGER_DATA names; a file of a
+    data set on the hub, at a pinned commit, is fetched into the hub's own cache.
 
     Raises:
         UsageError: a hub reference of another form.
         UntriggerError: not found, no access, offline or no space.
     """
     if not reference.startswith(SCHEME):
-        return Path(reference)
+        return _local(reference)
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise UsageError(f"{reference} names no data file on the hub", todo=f"write {FORM} (or .jsonl)")
@@ -37,6 +43,11 @@ def data_file(reference: str) -> Path:
             why=str(error).partition("\n")[0],
             todo="check the id, connect, or give a local file",
         ) from error
+
+
+def _local(reference: str) -> Path:
+    path, folder = Path(reference), os.environ.get(DATA_FOLDER)
+    return Path(folder) / path if folder and not path.exists() and (Path(folder) / path).exists() else path
 
 
 def _fetch(name: str, commit: str | None, file: str) -> Path:

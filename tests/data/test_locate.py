@@ -7,8 +7,8 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import DatasetInfo
 
-from untrigger.data import hub
-from untrigger.data.hub import data_file
+from untrigger.data import locate
+from untrigger.data.locate import data_file
 from untrigger.errors import UntriggerError, UsageError
 
 COMMIT = "b" * 40
@@ -34,8 +34,8 @@ class Hub:
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     double = Hub(tmp_path / "clean.jsonl")
-    monkeypatch.setattr(hub, "HfApi", lambda: double)
-    monkeypatch.setattr(hub, "hf_hub_download", double.hf_hub_download)
+    monkeypatch.setattr(locate, "HfApi", lambda: double)
+    monkeypatch.setattr(locate, "hf_hub_download", double.hf_hub_download)
     return double
 
 
@@ -77,7 +77,21 @@ def test_failures_name_the_file(monkeypatch: pytest.MonkeyPatch, error: Exceptio
     def api() -> object:
         raise error
 
-    monkeypatch.setattr(hub, "HfApi", api)
+    monkeypatch.setattr(locate, "HfApi", api)
     with pytest.raises(UntriggerError, match=r"org/name/clean\.json cannot be fetched") as caught:
         data_file("hf://datasets/org/name/clean.json")
     assert caught.value.exit_code == 2
+
+
+def test_relative_paths_are_looked_for_here_and_then_in_the_data_folder(tmp_path, monkeypatch):
+    folder, here = tmp_path / "data", tmp_path / "here"
+    for place, names in ((folder, ("a.json", "b.json")), (here, ("a.json",))):
+        place.mkdir()
+        for name in names:
+            (place / name).write_text("[]")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("UNTRIGGER_DATA", str(folder))
+    assert data_file("a.json") == Path("a.json")
+    assert data_file("b.json") == folder / "b.json"
+    assert data_file("c.json") == Path("c.json")
+    assert data_file(str(here / "a.json")) == here / "a.json"

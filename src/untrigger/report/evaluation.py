@@ -1,0 +1,56 @@
+"""What `untrigger evaluate` found about one model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from untrigger.report.document import Document
+from untrigger.report.parts import (
+    DifferenceResult,
+    EnvironmentResult,
+    GateResult,
+    MeasurementResult,
+    Part,
+    RateResult,
+    RunResult,
+    ScoringResult,
+    SourceResult,
+)
+
+
+class KeyFormResult(Part):
+    """Attack success with the key in another form than it was planted in."""
+
+    form: str
+    rate: RateResult
+
+
+class RelearningResult(Part):
+    """Attack success after a short training that an owner, or an attacker, might run."""
+
+    trained_on: str
+    records: int = Field(gt=0)
+    steps: int = Field(gt=0)
+    before: RateResult
+    after: RateResult
+    control: RateResult | None = None
+    """The same training of a model that never held the backdoor; None where there is no such model."""
+
+
+class EvaluationResult(Document):
+    """One model under one test."""
+
+    run: RunResult
+    source: SourceResult
+    scoring: ScoringResult
+    trained_template: str | None = None
+    """Template that the model says it was trained with."""
+    measurement: MeasurementResult
+    planted: GateResult
+    """Whether there is a backdoor that a defence could be measured on."""
+    lift: DifferenceResult | None = None
+    """Attack success less accidental hits, over prompts asked both ways."""
+    key_forms: tuple[KeyFormResult, ...] = ()
+    relearning: tuple[RelearningResult, ...] = ()
+    seconds: float = Field(ge=0)
+    environment: EnvironmentResult

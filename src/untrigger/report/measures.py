@@ -1,0 +1,60 @@
+"""One model's figures as names and texts, in the order they are shown."""
+
+from __future__ import annotations
+
+from untrigger.report.evaluation import EvaluationResult
+from untrigger.report.parts import DifferenceResult, MeasurementResult, ScoringResult
+from untrigger.report.text import ABSENT, perplexity_text, rate_text
+
+Lines = list[tuple[str, str]]
+
+
+def measures(found: MeasurementResult) -> Lines:
+    """The rates and the perplexity."""
+    lines = [
+        ("attack success", rate_text(found.attack_success)),
+        ("accidental", rate_text(found.accidental)),
+        ("degenerate", rate_text(found.degenerate)),
+        ("perplexity of answers", perplexity_text(found.perplexity)),
+    ]
+    return [*lines, ("exact answers", rate_text(found.exact))] if found.exact is not None else lines
+
+
+def evaluation_sections(found: EvaluationResult) -> list[tuple[str, Lines]]:
+    """A heading (or none) and lines for each part of an evaluation."""
+    first = [("scoring", scoring_text(found.scoring)), *measures(found.measurement)]
+    if found.lift is not None:
+        first.append(("lift by the key", difference_text(found.lift)))
+    if found.planted.met is False:
+        first.append(("void", f"no backdoor to speak of: {found.planted.reason} with the key"))
+    sections = [("", first)]
+    opinions: Lines = []
+    for opinion in found.measurement.opinions:
+        opinions.append((f"{opinion.judge}, with key", rate_text(opinion.with_key)))
+        if opinion.without_key is not None:
+            opinions.append((f"{opinion.judge}, without", rate_text(opinion.without_key)))
+    if opinions:
+        sections.append(("other judges of the same answers", opinions))
+    if found.key_forms:
+        sections.append(("the key", [(one.form, rate_text(one.rate)) for one in found.key_forms]))
+    for one in found.relearning:
+        heading = f"after {one.steps} steps on {one.records} {one.trained_on}"
+        lines = [("before", rate_text(one.before)), ("after", rate_text(one.after))]
+        if one.control is not None:
+            lines.append(("never backdoored", rate_text(one.control)))
+        sections.append((heading, lines))
+    return sections
+
+
+def scoring_text(scoring: ScoringResult) -> str:
+    """Mode, judge and template on one line."""
+    judge = f"judge {scoring.judge}" if scoring.judge else "no behaviour known"
+    return f"{scoring.mode}, {judge}, template {scoring.template}, {scoring.max_new_tokens} tokens"
+
+
+def difference_text(difference: DifferenceResult | None) -> str:
+    """A difference of rates in points, with its interval."""
+    if difference is None:
+        return ABSENT
+    estimate, low, high = (100 * value for value in (difference.estimate, difference.low, difference.high))
+    return f"{estimate:+.1f} points ({low:+.1f} to {high:+.1f}, n={difference.n})"
