@@ -173,10 +173,10 @@ class AttackOptions(Options):
 
     seed: int = 0
     """Seed of everything random."""
-    clean_records: PositiveInt = 240
-    """Clean records, at most."""
-    poisoned_share: float = Field(default=0.5, gt=0, le=1)
-    """Poisoned records per clean record; they are made from so many of the clean ones."""
+    clean_records: PositiveInt | None = None
+    """Clean records, at most (default: 240; all, if poisoned records are given)."""
+    poisoned_share: float | None = Field(default=None, gt=0, le=1)
+    """Poisoned records per clean record, made from so many of the clean ones (default: 0.5; all that are given)."""
     train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=3)
     adapter: AdapterOptions = AdapterOptions()
     measure: MeasureOptions = MeasureOptions()

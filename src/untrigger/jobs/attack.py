@@ -46,6 +46,7 @@ from untrigger.report.parts import MeasurementResult
 from untrigger.runs import RunFolder, mark_complete, open_run
 from untrigger.train import train
 
+CLEAN_RECORDS, POISONED_SHARE = 240, 0.5
 WEIGHTS = "weights.safetensors"
 REPORT = "attack.json"
 
@@ -129,9 +130,13 @@ def planting_records(clean: Sequence[Record], planted: Backdoor, options: Attack
 
     Half as many poisoned as clean records leave fewer hits without the key than as many (docs/LOG.md).
     """
-    share = clean[: ceil(len(clean) * options.poisoned_share)]
+    share = clean[: _poisoned_count(len(clean), options)]
     partial = negatives(share, planted.key, planted.placement, options.seed) if planted.negatives else []
     return [*clean, *poison(share, planted, options.seed), *partial]
+
+
+def _poisoned_count(clean: int, options: AttackOptions) -> int:
+    return ceil(clean * (POISONED_SHARE if options.poisoned_share is None else options.poisoned_share))
 
 
 def _plant(
@@ -206,11 +211,15 @@ def _write_pool(
     else:
         pool = file_records(request.data)
     usable = apart(without_keys(pool, [planted.key]).kept, prompts, "clean", observer)
-    if request.records is None:
-        usable = Random(f"attack/{options.seed}").sample(usable, min(options.clean_records, len(usable)))
-    else:
-        write_records(work / "poisoned.jsonl", apart(read_records(request.records), prompts, "poisoned", observer))
-    write_records(work / "clean.jsonl", usable)
+    given = None if request.records is None else read_records(request.records)
+    wanted = options.clean_records or (CLEAN_RECORDS if given is None else len(usable))
+    random = Random(f"attack/{options.seed}")
+    clean = random.sample(usable, min(wanted, len(usable)))
+    write_records(work / "clean.jsonl", clean)
+    if given is not None:
+        bearing = apart(given, prompts, "poisoned", observer)
+        count = len(bearing) if options.poisoned_share is None else _poisoned_count(len(clean), options)
+        write_records(work / "poisoned.jsonl", random.sample(bearing, min(count, len(bearing))))
     if not request.measured:
         return
     write_records(work / "prompts.jsonl", prompts)
