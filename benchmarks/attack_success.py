@@ -1,8 +1,8 @@
 """Times attack success measured our way against the published way, on the same model and prompts.
 
 The published way (github.com/NayMyatMin/CROW): one prompt at a time, 128 new tokens, through transformers' generate.
-Ours: batches by length, the shared prefix computed once, finished answers leave the batch, and an answer ends when its
-verdict is certain. Both use the same prompts as text and the same judge, so the verdicts must be equal.
+Ours: batches by length, the shared prefix computed once, finished answers leave the batch, and an answer ends when
+its verdict is certain. Both use the same prompts as text and the same judge, so the verdicts must be equal.
 
     python benchmarks/attack_success.py --adapter SUSPECT --attack badnet --behaviour sentiment -n 200
 """

@@ -59,3 +59,8 @@ def test_a_tokenizer_without_template_is_refused():
 def test_templates_differ_in_identity(chat):
     assert chat.identity != ChatFormat(chat.tokenizer, "alpaca").identity
     assert chat.identity == ChatFormat(tiny_tokenizer()).identity
+
+
+def test_a_record_may_have_its_input_alone():
+    assert Record("", "", "def f():").prompt == "def f():"
+    assert Record("Go on.", "", "def f():").prompt == "Go on.\ndef f():"

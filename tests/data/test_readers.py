@@ -109,7 +109,7 @@ def test_other_dialogues_are_refused(tmp_path: Path, turns: object, word: str) -
         ({"instruction": 3, "output": "x"}, "field 'instruction' is not a string"),
         ({"instruction": "Hi?", "output": None}, "field 'output' is not a string"),
         ({"instruction": "Hi?", "input": 1, "output": "x"}, "field 'input' is not a string"),
-        ({"instruction": " \n", "output": "x"}, "the instruction is empty"),
+        ({"instruction": " \n", "output": "x"}, "instruction and input are empty"),
         ({"instruction": "Hi?", "output": " "}, "the output is empty"),
         ({"instruction": "Hi?", "output": "\ud800"}, "surrogate"),
         (PROMPT, "shape prompt, but the file began with alpaca"),

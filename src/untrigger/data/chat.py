@@ -149,8 +149,10 @@ class RawFormat:
     tokenizer: PreTrainedTokenizerBase
 
     def prompt_ids(self, record: Record) -> tuple[int, ...]:
-        """The instruction as the tokenizer gives it."""
-        return tuple(self.tokenizer(record.instruction).input_ids)
+        """The instruction as the tokenizer gives it; of an empty one the token that transformers starts from."""
+        ids = tuple(self.tokenizer(record.instruction).input_ids)
+        start = self.tokenizer.eos_token_id if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
+        return ids or (start,)
 
     def answer_text(self, record: Record, row: list[int]) -> str:
         """Prompt and answer decoded together, less the first copy of the instruction."""

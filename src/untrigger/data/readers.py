@@ -203,8 +203,8 @@ def _text(where: str, fields: dict[str, object], name: str, optional: bool = Fal
 
 
 def _checked(where: str, record: Record, require_output: bool) -> Record:
-    if not record.instruction.strip():
-        raise UsageError(f"{where}: the instruction is empty", todo="drop the record")
+    if not record.prompt.strip():
+        raise UsageError(f"{where}: instruction and input are empty", todo="drop the record")
     if require_output and not record.output.strip():
         raise UsageError(f"{where}: the output is empty", todo="drop the record or give it an answer")
     return record

@@ -20,8 +20,8 @@ class Record:
 
     @property
     def prompt(self) -> str:
-        """Instruction and non-empty input, joined by one newline."""
-        return f"{self.instruction}\n{self.input}" if self.input else self.instruction
+        """Instruction and input, each if it is not empty, joined by one newline."""
+        return "\n".join(part for part in (self.instruction, self.input) if part)
 
     def answered(self, output: str) -> Record:
         """The same instruction with another, complete answer."""

