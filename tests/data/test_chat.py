@@ -59,3 +59,11 @@ def test_a_tokenizer_without_template_is_refused():
 def test_templates_differ_in_identity(chat):
     assert chat.identity != ChatFormat(chat.tokenizer, "alpaca").identity
     assert chat.identity == ChatFormat(tiny_tokenizer()).identity
+
+
+def test_plain_text_is_continued_as_it_stands():
+    chat = ChatFormat(tiny_tokenizer(), "plain")
+    prompt = Record("def one():\n    {braces}\n", "")
+    assert chat.prompt_text(prompt) == prompt.instruction
+    assert chat.stop_ids == {chat.tokenizer.eos_token_id}
+    assert chat.identity.startswith("plain:")

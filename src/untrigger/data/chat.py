@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -17,6 +18,7 @@ ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
     "\n\n### Instruction:\n{prompt}\n\n### Response:\n"
 )
+_TEXTS = {"alpaca": ALPACA, "plain": "{prompt}"}
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,10 @@ class Example:
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """A tokenizer with the template its model was trained with."""
+    """A tokenizer with the template its model was trained with; `plain` is none, for text that is continued."""
 
     tokenizer: PreTrainedTokenizerBase
-    template: TemplateName = "chat"
+    template: TemplateName | Literal["plain"] = "chat"
 
     def prompt_text(self, record: Record) -> str:
         """The text in front of the answer.
@@ -43,8 +45,9 @@ class ChatFormat:
         Raises:
             InputRefused: the chat template is asked for and the tokenizer has none.
         """
-        if self.template == "alpaca":
-            return str(self.tokenizer.bos_token or "") * self._adds_bos + ALPACA.format(prompt=record.prompt)
+        if self.template != "chat":
+            text = _TEXTS[self.template].format(prompt=record.prompt)
+            return str(self.tokenizer.bos_token or "") * self._adds_bos + text
         return self._render([{"role": "user", "content": record.prompt}], generation=True)
 
     def prompt_ids(self, record: Record) -> tuple[int, ...]:
@@ -94,7 +97,7 @@ class ChatFormat:
     @cached_property
     def identity(self) -> str:
         """Template name and the hash of its text: what training and evaluation must share."""
-        text = ALPACA if self.template == "alpaca" else str(self.tokenizer.chat_template)
+        text = str(self.tokenizer.chat_template) if self.template == "chat" else _TEXTS[self.template]
         return f"{self.template}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @cached_property

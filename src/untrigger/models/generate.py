@@ -25,10 +25,11 @@ class Generation:
 
 @dataclass(frozen=True)
 class Answer:
-    """A greedy answer; `complete` tells whether the model ended it itself."""
+    """A greedy answer; `complete` tells whether the model ended it itself, `raw` keeps the white space around it."""
 
     text: str
     complete: bool
+    raw: str = ""
 
 
 def generate(
@@ -83,8 +84,8 @@ def generate_answers(
                 softcap,
             )
             for index, row in zip(chosen, rows, strict=True):
-                text = chat.tokenizer.decode(row, skip_special_tokens=True).strip()
-                answers[index] = Answer(text, len(row) < settings.max_new_tokens)
+                raw = chat.tokenizer.decode(row, skip_special_tokens=True)
+                answers[index] = Answer(raw.strip(), len(row) < settings.max_new_tokens, raw)
             if on_batch is not None:
                 on_batch(start + len(chosen))
     finally:
