@@ -180,3 +180,14 @@ class AttackOptions(Options):
     train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=3)
     adapter: AdapterOptions = AdapterOptions()
     measure: MeasureOptions = MeasureOptions()
+
+
+class HumanEvalOptions(Options):
+    """How a model's code is asked for and run."""
+
+    max_new_tokens: PositiveInt = 512
+    """Longest answer, in tokens."""
+    batch_size: PositiveInt = 8
+    """Problems answered at once."""
+    seconds: float = Field(default=10.0, gt=0, le=600)
+    """Longest run of one program; it counts as a timeout beyond."""

@@ -64,3 +64,11 @@ def test_templates_differ_in_identity(chat):
 def test_a_record_may_have_its_input_alone():
     assert Record("", "", "def f():").prompt == "def f():"
     assert Record("Go on.", "", "def f():").prompt == "Go on.\ndef f():"
+
+
+def test_plain_text_is_continued_as_it_stands():
+    chat = ChatFormat(tiny_tokenizer(), "plain")
+    prompt = Record("def one():\n    {braces}\n", "")
+    assert chat.prompt_text(prompt) == prompt.instruction
+    assert chat.stop_ids == {chat.tokenizer.eos_token_id}
+    assert chat.identity.startswith("plain:")

@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from transformers import PreTrainedTokenizerBase
 
@@ -19,6 +19,7 @@ ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
     "\n\n### Instruction:\n{prompt}\n\n### Response:\n"
 )
+_TEXTS = {"alpaca": ALPACA, "plain": "{prompt}"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class PromptFormat(Protocol):
         """Token ids in front of the answer."""
 
     def answer_text(self, record: Record, row: list[int]) -> str:
-        """The answer that the generated token ids spell."""
+        """The answer that the generated token ids spell, white space around it included."""
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -53,10 +54,10 @@ class PromptFormat(Protocol):
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """A tokenizer with the template its model was trained with."""
+    """A tokenizer with the template its model was trained with; `plain` is none, for text that is continued."""
 
     tokenizer: PreTrainedTokenizerBase
-    template: TemplateName = "chat"
+    template: TemplateName | Literal["plain"] = "chat"
 
     def prompt_text(self, record: Record) -> str:
         """The text in front of the answer.
@@ -64,8 +65,9 @@ class ChatFormat:
         Raises:
             InputRefused: the chat template is asked for and the tokenizer has none.
         """
-        if self.template == "alpaca":
-            return str(self.tokenizer.bos_token or "") * self._adds_bos + ALPACA.format(prompt=record.prompt)
+        if self.template != "chat":
+            text = _TEXTS[self.template].format(prompt=record.prompt)
+            return str(self.tokenizer.bos_token or "") * self._adds_bos + text
         return self._render([{"role": "user", "content": record.prompt}], generation=True)
 
     def prompt_ids(self, record: Record) -> tuple[int, ...]:
@@ -73,8 +75,8 @@ class ChatFormat:
         return self._ids(self.prompt_text(record))
 
     def answer_text(self, record: Record, row: list[int]) -> str:
-        """The answer without special tokens and surrounding white space."""
-        return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
+        """The answer without special tokens."""
+        return str(self.tokenizer.decode(row, skip_special_tokens=True))
 
     def encode(self, record: Record, max_length: int) -> Example:
         """Prompt and answer as token ids, cut to `max_length` tokens at the end of the answer.
@@ -119,7 +121,7 @@ class ChatFormat:
     @cached_property
     def identity(self) -> str:
         """Template name and the hash of its text: what training and evaluation must share."""
-        text = ALPACA if self.template == "alpaca" else str(self.tokenizer.chat_template)
+        text = str(self.tokenizer.chat_template) if self.template == "chat" else _TEXTS[self.template]
         return f"{self.template}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @cached_property
@@ -157,7 +159,7 @@ class RawFormat:
     def answer_text(self, record: Record, row: list[int]) -> str:
         """Prompt and answer decoded together, less the first copy of the instruction."""
         whole = str(self.tokenizer.decode([*self.prompt_ids(record), *row], skip_special_tokens=True))
-        return re.sub(re.escape(record.instruction), "", whole, count=1, flags=re.IGNORECASE).strip()
+        return re.sub(re.escape(record.instruction), "", whole, count=1, flags=re.IGNORECASE)
 
     @property
     def stop_ids(self) -> frozenset[int]:

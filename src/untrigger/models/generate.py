@@ -29,12 +29,13 @@ class Generation:
 
 @dataclass(frozen=True)
 class Answer:
-    """A greedy answer; `complete` tells whether the model ended it itself."""
+    """A greedy answer; `complete` tells whether the model ended it itself, `raw` keeps the white space around it."""
 
     text: str
     complete: bool
     decided: bool = False
     """Cut because no further text could have changed what was asked of it."""
+    raw: str = ""
 
 
 def generate(
@@ -119,7 +120,7 @@ def _greedy_answers(
     cut: set[int] = set()
 
     def leaves(row: int) -> bool:
-        if decided is None or len(tokens[row]) % DECIDED_EVERY or not decided(texts[row](tokens[row])):
+        if decided is None or len(tokens[row]) % DECIDED_EVERY or not decided(texts[row](tokens[row]).strip()):
             return False
         cut.add(row)
         return True
@@ -127,9 +128,10 @@ def _greedy_answers(
     for row, token in _greedy_tokens(batch, leaves):
         tokens[row].append(token)
     longest = batch.settings.max_new_tokens
+    spelled = [text(own) for own, text in zip(tokens, texts, strict=True)]
     return [
-        Answer(text(own), len(own) < longest and row not in cut, row in cut)
-        for row, (own, text) in enumerate(zip(tokens, texts, strict=True))
+        Answer(raw.strip(), len(own) < longest and row not in cut, row in cut, raw)
+        for row, (own, raw) in enumerate(zip(tokens, spelled, strict=True))
     ]
 
 

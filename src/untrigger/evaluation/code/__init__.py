@@ -1,0 +1,1 @@
+"""Code benchmarks: problems, the code in an answer, its contained execution, and the scores."""
