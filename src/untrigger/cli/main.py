@@ -15,6 +15,7 @@ COMMANDS = {
     "purify": "Remove backdoors from a model or an adapter.",
     "attack": "Plant a public backdoor, for tests, teaching and benchmarks.",
     "evaluate": "Measure a model.",
+    "mt-bench": "Have a model's answers to MT-Bench judged.",
     "demo": "Plant, purify and measure in one go.",
     "doctor": "Say what this machine has.",
 }
@@ -25,7 +26,8 @@ app = App(
     version=__version__,
 )
 for name, text in COMMANDS.items():
-    app.command(f"untrigger.cli.{name}:{name}_command", name=name, help=text)
+    module = name.replace("-", "_")
+    app.command(f"untrigger.cli.{module}:{module}_command", name=name, help=text)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
