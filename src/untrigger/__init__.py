@@ -1,7 +1,8 @@
 """untrigger: purify language models and LoRA adapters from backdoors.
 
-The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`;
-options are the frozen models of `untrigger.config`. Everything is imported on first use.
+The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`,
+`mt_bench(MtBenchRequest(...))`; options are the frozen models of `untrigger.config`. Everything is imported on first
+use.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from untrigger.config import AttackOptions, MeasureOptions, PurifyOptions
+    from untrigger.config import AttackOptions, MeasureOptions, MtBenchOptions, PurifyOptions
     from untrigger.jobs.attack import AttackRequest, attack
     from untrigger.jobs.evaluate import EvaluateRequest, evaluate
+    from untrigger.jobs.mt_bench import MtBenchRequest, mt_bench
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
 
@@ -25,9 +27,12 @@ _HOMES = {
     "AttackRequest": "untrigger.jobs.attack",
     "evaluate": "untrigger.jobs.evaluate",
     "EvaluateRequest": "untrigger.jobs.evaluate",
+    "mt_bench": "untrigger.jobs.mt_bench",
+    "MtBenchRequest": "untrigger.jobs.mt_bench",
     "PurifyOptions": "untrigger.config",
     "AttackOptions": "untrigger.config",
     "MeasureOptions": "untrigger.config",
+    "MtBenchOptions": "untrigger.config",
 }
 
 __all__ = [
@@ -35,10 +40,13 @@ __all__ = [
     "AttackRequest",
     "EvaluateRequest",
     "MeasureOptions",
+    "MtBenchOptions",
+    "MtBenchRequest",
     "PurifyOptions",
     "Request",
     "attack",
     "evaluate",
+    "mt_bench",
     "purify",
 ]
 

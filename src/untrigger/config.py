@@ -191,3 +191,42 @@ class HumanEvalOptions(Options):
     """Problems answered at once."""
     seconds: float = Field(default=10.0, gt=0, le=600)
     """Longest run of one program; it counts as a timeout beyond."""
+
+
+class JudgeOptions(Options):
+    """How a language model is asked to judge answers; the defaults are those of the published MT-Bench."""
+
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """Temperature of the judge."""
+    max_tokens: PositiveInt = 2048
+    """Longest judgement, in tokens."""
+    length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Name under which the server takes the longest length."""
+    fold_system: bool = False
+    """Put the system text in front of the user message, for judges without a system role."""
+    timeout: PositiveFloat = 180.0
+    """Seconds until a call is given up."""
+    retries: int = Field(default=5, ge=0, le=100)
+    """Further attempts after 429, 5xx, a time-out or a broken reply."""
+    backoff: float = Field(default=1.0, ge=0, le=60)
+    """Seconds before the first retry, doubled each time."""
+    patience: PositiveFloat = 900.0
+    """Seconds for a judgement with all its retries."""
+    concurrency: int = Field(default=4, ge=1, le=64)
+    """Calls at once."""
+    cache: bool = True
+    """Keep replies in the user's cache, and take them from there."""
+
+
+class MtBenchOptions(Options):
+    """How MT-Bench is answered and judged."""
+
+    seed: int = 0
+    """Seed of the sampled answers and of the intervals."""
+    max_new_tokens: PositiveInt = 1024
+    """Longest answer, in tokens."""
+    batch_size: PositiveInt = 8
+    """Questions answered at once."""
+    limit: int | None = Field(default=None, ge=1, le=10)
+    """Only so many questions of each category: a trial, no MT-Bench score."""
+    judge: JudgeOptions = JudgeOptions()

@@ -73,9 +73,14 @@ class RunFolder:
 
 @contextmanager
 def open_run(
-    path: Path, identity: Mapping[str, object], on_stage: Callable[[str, bool], None] | None = None
+    path: Path,
+    identity: Mapping[str, object],
+    on_stage: Callable[[str, bool], None] | None = None,
+    flag: str = "--run",
 ) -> Iterator[RunFolder]:
     """Opens or creates a run folder for exactly this configuration, and holds its lock.
+
+    `flag` is the option that names the folder, for messages.
 
     Raises:
         UsageError: the folder belongs to another configuration (the difference is named), holds other things, or is
@@ -85,10 +90,10 @@ def open_run(
         path.mkdir(parents=True, exist_ok=True)
     known = path / IDENTITY
     if not known.exists() and any(child.name not in ("lock", f"{IDENTITY}.new") for child in path.iterdir()):
-        raise UsageError(f"{path} is not empty and holds no run", todo="name another folder with --run")
+        raise UsageError(f"{path} is not empty and holds no run", todo=f"name another folder with {flag}")
     with _locked(path):
         if known.exists():
-            _require_same(json.loads(known.read_text()), identity, path)
+            _require_same(json.loads(known.read_text()), identity, path, flag)
         else:
             with disk_errors(path):
                 fresh = path / f"{IDENTITY}.new"
@@ -118,14 +123,14 @@ def mark_complete(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def _require_same(old: Mapping[str, object], new: Mapping[str, object], path: Path) -> None:
+def _require_same(old: Mapping[str, object], new: Mapping[str, object], path: Path, flag: str) -> None:
     fresh = json.loads(json.dumps(new))
     changed = sorted(key for key in {*old, *fresh} if old.get(key) != fresh.get(key))
     if changed:
         what = "; ".join(f"{key}: {_short(old.get(key))} then, {_short(fresh.get(key))} now" for key in changed)
         raise UsageError(
             f"{path} holds a run of another configuration ({what})",
-            todo="use the same options, or name another folder with --run",
+            todo=f"use the same options, or name another folder with {flag}",
         )
 
 

@@ -56,6 +56,41 @@ def test_a_tokenizer_without_template_is_refused():
         ChatFormat(tokenizer).prompt_text(Record("x", ""))
 
 
+def test_a_conversation_of_several_turns_is_the_templates(chat):
+    expected = (
+        "<|im_start|>user\nSay hi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
+        "<|im_start|>user\nAgain<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert chat.conversation_text(("Say hi", "Hello", "Again")) == expected
+    assert chat.tokenizer.decode(chat.conversation_ids(("Say hi", "Hello", "Again"))) == expected
+    assert chat.conversation_text(("Say hi",)) == chat.prompt_text(Record("Say hi", ""))
+    with pytest.raises(ValueError, match="2 turns"):
+        chat.conversation_text(("Say hi", "Hello"))
+
+
+def test_a_conversation_in_the_alpaca_text_ends_each_answer():
+    chat = ChatFormat(tiny_tokenizer(), "alpaca")
+    text = chat.conversation_text(("Say {hi}", "He{}llo", "Again"))
+    first = chat.prompt_text(Record("Say {hi}", ""))
+    assert text == f"{first}He{{}}llo<|im_end|>\n\n### Instruction:\nAgain\n\n### Response:\n"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}",
+        "{{ messages[2].content.__class__.__mro__ }}",
+        "{{ messages[7].content.x }}",
+        "{% for",
+    ],
+)
+def test_a_template_that_fails_is_refused(template):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(InputRefused, match="cannot be rendered"):
+        ChatFormat(tokenizer).conversation_text(("Say hi", "Hello", "Again"))
+
+
 def test_templates_differ_in_identity(chat):
     assert chat.identity != ChatFormat(chat.tokenizer, "alpaca").identity
     assert chat.identity == ChatFormat(tiny_tokenizer()).identity

@@ -14,7 +14,7 @@ from tiny import FAMILY_NAMES, SPECIAL, save_tiny, save_tiny_adapter, tiny_archi
 from untrigger.errors import InputRefused, UntriggerError, UsageError
 from untrigger.files import sha256
 from untrigger.models import hub, locate
-from untrigger.models.load import cache_folder, load
+from untrigger.models.load import cache_folder, identify, load
 
 TOKENS = torch.arange(1, 9).unsqueeze(0)
 
@@ -351,3 +351,13 @@ def test_bad_input_24_an_adapter_with_another_vocabulary_is_refused(adapters: Ad
     tokenizer.save_pretrained(adapters.folder)
     with pytest.raises(InputRefused, match="260 tokens, the base's 259"):
         adapters.load()
+
+
+def test_identify_gives_the_source_of_load_without_loading(adapters: Adapters) -> None:
+    assert identify(str(adapters.base)) == load(str(adapters.base)).source
+    base = str(adapters.base)
+    assert identify(str(adapters.folder), base=base) == load(str(adapters.folder), base=base).source
+    with pytest.raises(UsageError, match="pass --base"):
+        identify(str(adapters.folder))
+    with pytest.raises(UsageError, match="is a whole model"):
+        identify(base, base=base)

@@ -16,6 +16,7 @@ COMMANDS = {
     "attack": "Plant a public backdoor, for tests, teaching and benchmarks.",
     "evaluate": "Measure a model.",
     "humaneval": "Let a model write code, run it contained, and count what passes.",
+    "mt-bench": "Have a model's answers to MT-Bench judged.",
     "demo": "Plant, purify and measure in one go.",
     "doctor": "Say what this machine has.",
 }
@@ -26,7 +27,8 @@ app = App(
     version=__version__,
 )
 for name, text in COMMANDS.items():
-    app.command(f"untrigger.cli.{name}:{name}_command", name=name, help=text)
+    module = name.replace("-", "_")
+    app.command(f"untrigger.cli.{module}:{module}_command", name=name, help=text)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

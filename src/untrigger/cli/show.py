@@ -13,6 +13,7 @@ from rich.text import Text
 
 from untrigger.report.evaluation import EvaluationResult
 from untrigger.report.measures import evaluation_sections, measures
+from untrigger.report.mt_bench import AnsweredResult, MtBenchResult, render_mt_bench
 from untrigger.report.parts import MeasurementResult
 from untrigger.report.result import Result
 from untrigger.report.terminal import render
@@ -66,3 +67,25 @@ def _print_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         console.print(Text(f"  {visible(name):{width}}  {value}"))
+
+
+def show_answers(found: AnsweredResult, output: Path, output_format: OutputFormat) -> None:
+    """What became of the questions of MT-Bench, not judged yet."""
+    if output_format == "json":
+        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+        return
+    console = Console()
+    console.print(
+        Text(f"{found.questions} questions answered, {found.failed} with an error; {found.cut} answers reached their")
+        + Text(f" longest length\nin {visible(str(output))}; --judge-url and --judge-model have them judged")
+    )
+
+
+def show_mt_bench(result: MtBenchResult, file: Path, output_format: OutputFormat) -> None:
+    """The table of ratings, or the result as JSON."""
+    if output_format == "json":
+        sys.stdout.write(result.to_json())
+        return
+    console = Console()
+    console.print(render_mt_bench(result))
+    console.print(Text(f"written to {visible(str(file))}"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from untrigger.config import TemplateName
@@ -15,11 +17,13 @@ from untrigger.data.records import Record
 from untrigger.errors import InputRefused
 
 # The wording the published attacks were trained with (LLaMA-Factory's "alpaca" template, as used by CROW's configs).
+_ALPACA_TURN = "\n\n### Instruction:\n{prompt}\n\n### Response:\n"
 ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-    "\n\n### Instruction:\n{prompt}\n\n### Response:\n"
+    + _ALPACA_TURN
 )
 _TEXTS = {"alpaca": ALPACA, "plain": "{prompt}"}
+_ROLES = ("user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,29 @@ class ChatFormat:
         Raises:
             InputRefused: the chat template is asked for and the tokenizer has none.
         """
-        if self.template != "chat":
-            text = _TEXTS[self.template].format(prompt=record.prompt)
-            return str(self.tokenizer.bos_token or "") * self._adds_bos + text
-        return self._render([{"role": "user", "content": record.prompt}], generation=True)
+        return self.conversation_text((record.prompt,))
+
+    def conversation_text(self, turns: Sequence[str]) -> str:
+        """The text in front of the next answer of a conversation.
+
+        The Alpaca text continues after an answer with its end token and the next instruction (as LLaMA-Factory does).
+
+        Args:
+            turns: what user and model said in turn; the user speaks first and last.
+
+        Raises:
+            InputRefused: the chat template is asked for and the tokenizer has none, or it cannot be rendered.
+            ValueError: the user does not speak last.
+        """
+        if len(turns) % 2 == 0:
+            raise ValueError(f"{len(turns)} turns do not end with the user's")
+        if self.template == "chat":
+            said = [{"role": _ROLES[index % 2], "content": text} for index, text in enumerate(turns)]
+            return self._render(said, generation=True)
+        pieces = [str(self.tokenizer.bos_token or "") * self._adds_bos, _TEXTS[self.template].format(prompt=turns[0])]
+        for answer, question in zip(turns[1::2], turns[2::2], strict=True):
+            pieces += [answer, self.stop_text, _ALPACA_TURN.format(prompt=question)]
+        return "".join(pieces)
 
     def prompt_ids(self, record: Record) -> tuple[int, ...]:
         """Token ids of `prompt_text`."""
@@ -77,6 +100,10 @@ class ChatFormat:
     def answer_text(self, record: Record, row: list[int]) -> str:
         """The answer without special tokens."""
         return str(self.tokenizer.decode(row, skip_special_tokens=True))
+
+    def conversation_ids(self, turns: Sequence[str]) -> tuple[int, ...]:
+        """Token ids of `conversation_text`."""
+        return self._ids(self.conversation_text(turns))
 
     def encode(self, record: Record, max_length: int) -> Example:
         """Prompt and answer as token ids, cut to `max_length` tokens at the end of the answer.
@@ -132,7 +159,11 @@ class ChatFormat:
     def _render(self, messages: list[dict[str, str]], *, generation: bool) -> str:
         if not self.tokenizer.chat_template:
             raise InputRefused("the tokenizer has no chat template", todo="pass --template alpaca")
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+        try:
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+        except (TemplateError, TypeError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise InputRefused("the chat template cannot be rendered", why=why) from error
         return str(text)
 
     def _ids(self, text: str) -> tuple[int, ...]:

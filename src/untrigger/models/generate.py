@@ -1,4 +1,4 @@
-"""Batched greedy generation: shared prefix computed once, finished sequences leave the batch."""
+"""Batched generation: shared prefix computed once, finished sequences leave the batch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from untrigger.data.chat import PromptFormat
+from untrigger.data.chat import ChatFormat, PromptFormat
 from untrigger.data.records import Record
 from untrigger.models.forward import causal_model, expanded_prefix, head_logits, shared_prefix
+from untrigger.models.sampling import Pick, Sampling, picker
 
 DECIDED_EVERY = 4
 """Tokens between two looks at an unfinished answer."""
+
+Spell = Callable[[list[int]], str]
+"""Token ids of an answer -> its text, white space around it included."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Answer:
-    """A greedy answer; `complete` tells whether the model ended it itself, `raw` keeps the white space around it."""
+    """An answer; `complete` tells whether the model ended it itself, `raw` keeps the white space around it."""
 
     text: str
     complete: bool
@@ -52,7 +56,6 @@ def generate(
     return [answer.text for answer in answers]
 
 
-@torch.no_grad()
 def generate_answers(
     model: PreTrainedModel | PeftModel,
     chat: PromptFormat,
@@ -74,25 +77,92 @@ def generate_answers(
         on_batch: called with the number of prompts finished after each batch.
         decided: tells of an unfinished answer that no further text can change its verdict; it is then cut.
     """
-    prompts = [chat.prompt_ids(record) for record in records]
-    prefix = shared_prefix(prompts)
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    answers = [Answer("", True)] * len(prompts)
+    asked = [
+        _Asked(chat.prompt_ids(record), settings.max_new_tokens, partial(chat.answer_text, record))
+        for record in records
+    ]
+    rule = _Rule(chat.stop_ids, softcap, None, decided)
+    return _answers(model, asked, settings.batch_size, rule, on_batch)
+
+
+def answer_prompts(
+    model: PreTrainedModel | PeftModel,
+    chat: ChatFormat,
+    prompts: Sequence[tuple[int, ...]],
+    settings: Generation,
+    *,
+    limits: Sequence[int] | None = None,
+    sampling: Sampling | None = None,
+    softcap: float | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> list[Answer]:
+    """Answers to prompts of token ids, in their order, as `generate_answers` gives them.
+
+    Args:
+        model: evaluated as it is, in eval mode.
+        chat: says what ends an answer, and turns tokens into text.
+        prompts: at least one token each.
+        settings: length and batch.
+        limits: most new tokens of each prompt, in place of `settings.max_new_tokens`.
+        sampling: draws instead of taking the likeliest token; a prompt's draws depend on its seed and logits alone.
+        softcap: the architecture's logit soft cap.
+        on_batch: called with the number of prompts finished after each batch.
+    """
+    most = list(limits) if limits is not None else [settings.max_new_tokens] * len(prompts)
+    spell = partial(chat.tokenizer.decode, skip_special_tokens=True)
+    asked = [_Asked(ids, limit, spell) for ids, limit in zip(prompts, most, strict=True)]
+    return _answers(model, asked, settings.batch_size, _Rule(chat.stop_ids, softcap, sampling, None), on_batch)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt, the most tokens its answer may get, and how they are spelled."""
+
+    ids: tuple[int, ...]
+    limit: int
+    spell: Spell
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How tokens are picked, and what ends an answer besides its length."""
+
+    stop_ids: frozenset[int]
+    softcap: float | None
+    sampling: Sampling | None
+    decided: Callable[[str], bool] | None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Prompts behind a shared prefix that are answered together."""
+
+    model: PreTrainedModel
+    prefix: tuple[int, ...]
+    asked: Sequence[_Asked]
+    rule: _Rule
+    pick: Pick
+
+
+@torch.no_grad()
+def _answers(
+    model: PreTrainedModel | PeftModel,
+    asked: Sequence[_Asked],
+    batch_size: int,
+    rule: _Rule,
+    on_batch: Callable[[int], None] | None,
+) -> list[Answer]:
+    prefix = tuple(shared_prefix([one.ids for one in asked]))
+    order = sorted(range(len(asked)), key=lambda index: len(asked[index].ids))
+    answers = [Answer("", True)] * len(asked)
     training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), settings.batch_size):
-            chosen = order[start : start + settings.batch_size]
-            batch = _Batch(
-                causal_model(model),
-                [prompts[i][len(prefix) :] for i in chosen],
-                prefix,
-                chat.stop_ids,
-                softcap,
-                settings,
-            )
-            texts = [partial(chat.answer_text, records[index]) for index in chosen]
-            for index, answer in zip(chosen, _greedy_answers(batch, texts, decided), strict=True):
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            own = [asked[index] for index in chosen]
+            batch = _Batch(causal_model(model), prefix, own, rule, picker(rule.sampling, chosen))
+            for index, answer in zip(chosen, _batch_answers(batch), strict=True):
                 answers[index] = answer
             if on_batch is not None:
                 on_batch(start + len(chosen))
@@ -101,63 +171,52 @@ def generate_answers(
     return answers
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Prompts that are answered together: what follows the shared prefix, and when an answer ends."""
-
-    model: PreTrainedModel
-    rows: Sequence[Sequence[int]]
-    prefix: Sequence[int]
-    stop_ids: frozenset[int]
-    softcap: float | None
-    settings: Generation
-
-
-def _greedy_answers(
-    batch: _Batch, texts: Sequence[Callable[[list[int]], str]], decided: Callable[[str], bool] | None
-) -> list[Answer]:
-    tokens: list[list[int]] = [[] for _ in batch.rows]
+def _batch_answers(batch: _Batch) -> list[Answer]:
+    tokens: list[list[int]] = [[] for _ in batch.asked]
     cut: set[int] = set()
+    decided = batch.rule.decided
 
     def leaves(row: int) -> bool:
-        if decided is None or len(tokens[row]) % DECIDED_EVERY or not decided(texts[row](tokens[row]).strip()):
+        if decided is None or len(tokens[row]) % DECIDED_EVERY:
             return False
-        cut.add(row)
-        return True
+        if decided(batch.asked[row].spell(tokens[row]).strip()):
+            cut.add(row)
+        return row in cut
 
-    for row, token in _greedy_tokens(batch, leaves):
+    for row, token in _tokens(batch, leaves):
         tokens[row].append(token)
-    longest = batch.settings.max_new_tokens
-    spelled = [text(own) for own, text in zip(tokens, texts, strict=True)]
+    spelled = [asked.spell(own) for asked, own in zip(batch.asked, tokens, strict=True)]
     return [
-        Answer(raw.strip(), len(own) < longest and row not in cut, row in cut, raw)
-        for row, (own, raw) in enumerate(zip(tokens, spelled, strict=True))
+        Answer(raw.strip(), len(tokens[row]) < batch.asked[row].limit and row not in cut, row in cut, raw)
+        for row, raw in enumerate(spelled)
     ]
 
 
-def _greedy_tokens(batch: _Batch, leaves: Callable[[int], bool]) -> Iterator[tuple[int, int]]:
-    """Yields (row, token) until each row met a stop token, which is not yielded, or its length, or leaves."""
+def _tokens(batch: _Batch, leaves: Callable[[int], bool]) -> Iterator[tuple[int, int]]:
+    """Yields (row, token) until each row met a stop token, which is not yielded, or its limit, or leaves."""
     model, device = batch.model, batch.model.device
-    stops = torch.tensor(sorted(batch.stop_ids), device=device)
+    stops = torch.tensor(sorted(batch.rule.stop_ids), device=device)
     prefix = torch.tensor(batch.prefix, dtype=torch.long, device=device)
-    cache = expanded_prefix(model, prefix, len(batch.rows)) or DynamicCache()
-    ids, mask = _left_padded(batch.rows, len(batch.prefix), device)
-    alive = torch.arange(len(batch.rows), device=device)
-    for _ in range(batch.settings.max_new_tokens):
+    cache = expanded_prefix(model, prefix, len(batch.asked)) or DynamicCache()
+    ids, mask = _left_padded([asked.ids[len(batch.prefix) :] for asked in batch.asked], len(batch.prefix), device)
+    alive = list(range(len(batch.asked)))
+    for step in range(1, max(asked.limit for asked in batch.asked) + 1):
         positions = (mask.cumsum(dim=1) - 1)[:, -ids.shape[1] :].clamp(min=0)
         output = model.get_decoder()(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
-        tokens = head_logits(model, output.last_hidden_state[:, -1], batch.softcap).argmax(dim=-1)
-        going = ~torch.isin(tokens, stops)
-        yield from zip(alive[going].tolist(), tokens[going].tolist(), strict=True)
-        stay = [bool(goes) and not leaves(row) for row, goes in zip(alive.tolist(), going.tolist(), strict=True)]
+        tokens = batch.pick(head_logits(model, output.last_hidden_state[:, -1], batch.rule.softcap), alive)
+        said = (~torch.isin(tokens, stops)).tolist()
+        yield from ((row, token) for row, token, speaks in zip(alive, tokens.tolist(), said, strict=True) if speaks)
+        pairs = zip(alive, said, strict=True)
+        stay = [speaks and step < batch.asked[row].limit and not leaves(row) for row, speaks in pairs]
         if not all(stay):
             keep = torch.tensor(stay, device=device).nonzero().squeeze(1)
             if not keep.numel():
                 return
             cache.batch_select_indices(keep)
-            tokens, alive, mask = tokens[keep], alive[keep], mask[keep]
+            tokens, mask = tokens[keep], mask[keep]
+            alive = [row for row, stays in zip(alive, stay, strict=True) if stays]
         ids = tokens[:, None]
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
 

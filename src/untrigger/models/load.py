@@ -34,8 +34,9 @@ from untrigger.models.tokenizer_files import (
     load_tokenizer,
 )
 
-__all__ = ["cache_folder", "load", "quiet", "scaling"]
+__all__ = ["cache_folder", "identify", "load", "quiet", "scaling"]
 
+_MODEL_FILES = ("config.json", "generation_config.json")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Weights in fp32 may take half of the memory that Metal recommends; gradients and activations need the rest.
 _MPS_SHARE = 0.5
@@ -82,20 +83,42 @@ def load(
         UntriggerError: network, disk.
     """
     placement = _Placement(_device(device), _dtype(dtype))
-    cache = cache or cache_folder()
     with quiet():
-        source = locate(reference, cache)
-        if not is_adapter(source.folder):
-            if base is not None:
-                raise UsageError(
-                    f"{reference} is a whole model", why="a base belongs to an adapter", todo="drop --base"
-                )
+        source = _sources(reference, base, allow_base_from_config, cache or cache_folder())
+        if source.base is None:
             return _load_full(source, placement)
-        read_adapter_config(source.folder)  # a hostile adapter is refused before its base is looked for
-        base_source = locate(_base_of(source, base, allow_base_from_config), cache)
-        if is_adapter(base_source.folder):
-            raise UsageError(f"{base_source.reference} is an adapter", todo="name the whole model it was trained on")
-        return _load_adapter(source, _load_full(base_source, placement))
+        return _load_adapter(source, _load_full(source.base, placement))
+
+
+def identify(
+    reference: str, *, base: str | None = None, allow_base_from_config: bool = False, cache: Path | None = None
+) -> Source:
+    """The source, with the hashes of its files, that `load` with the same arguments gives; no weight is read in.
+
+    Raises:
+        InputRefused: files whose headers are unsafe or broken.
+        UsageError, UntriggerError: as `load`.
+    """
+    with quiet():
+        source = _sources(reference, base, allow_base_from_config, cache or cache_folder())
+        if source.base is None:
+            return _with_hashes(source, open_weights(source.folder, MODEL), *_MODEL_FILES)
+        whole = _with_hashes(source.base, open_weights(source.base.folder, MODEL), *_MODEL_FILES)
+        return _with_hashes(replace(source, base=whole), open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
+
+
+def _sources(reference: str, base: str | None, allow_base_from_config: bool, cache: Path) -> Source:
+    """Where a model lies, or an adapter and its base."""
+    source = locate(reference, cache)
+    if not is_adapter(source.folder):
+        if base is not None:
+            raise UsageError(f"{reference} is a whole model", why="a base belongs to an adapter", todo="drop --base")
+        return source
+    read_adapter_config(source.folder)  # a hostile adapter is refused before its base is looked for
+    base_source = locate(_base_of(source, base, allow_base_from_config), cache)
+    if is_adapter(base_source.folder):
+        raise UsageError(f"{base_source.reference} is an adapter", todo="name the whole model it was trained on")
+    return replace(source, base=base_source)
 
 
 def _device(name: str) -> torch.device:
@@ -140,8 +163,7 @@ def _load_full(source: Source, placement: _Placement) -> Subject:
     tokenizer = load_tokenizer(source.folder, configuration.values)
     model = _load_model(source.folder, configuration, placement.dtype_for(weights)).to(placement.device)
     _agree_on_padding(model, tokenizer)
-    files = dict(source.files) | _hashes(source.folder, weights, "config.json", "generation_config.json")
-    return Subject(model, tokenizer, configuration.architecture, "full", replace(source, files=files))
+    return Subject(model, tokenizer, configuration.architecture, "full", _with_hashes(source, weights, *_MODEL_FILES))
 
 
 def _load_adapter(source: Source, base: Subject) -> Subject:
@@ -149,8 +171,8 @@ def _load_adapter(source: Source, base: Subject) -> Subject:
         raise UsageError(f"{base.source.reference} is no whole model", todo="name the adapter's base")
     tokenizer = adapter_tokenizer(source.folder, base.tokenizer, base.model.config)
     model = load_adapter(base.model, source.folder).eval()
-    files = dict(source.files) | _hashes(source.folder, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
-    return Subject(model, tokenizer, base.architecture, "adapter", replace(source, files=files, base=base.source))
+    own = _with_hashes(source, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
+    return Subject(model, tokenizer, base.architecture, "adapter", replace(own, base=base.source))
 
 
 def _load_model(folder: Path, configuration: Configuration, dtype: torch.dtype) -> PreTrainedModel:
@@ -185,10 +207,12 @@ def _agree_on_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
-def _hashes(folder: Path, weights: WeightFiles, *others: str) -> dict[str, str]:
+def _with_hashes(source: Source, weights: WeightFiles, *others: str) -> Source:
+    """The source, the files read from its folder named with their hashes."""
     index = () if weights.index is None else (weights.index,)
     names = (*weights.shards, *index, *others, *TOKENIZER_JSON, *TOKENIZER_OTHER)
-    return {name: sha256(folder / name) for name in names if (folder / name).exists()}
+    hashes = {name: sha256(source.folder / name) for name in names if (source.folder / name).exists()}
+    return replace(source, files=dict(source.files) | hashes)
 
 
 @contextmanager
