@@ -177,7 +177,7 @@ class AttackOptions(Options):
     """Clean records, at most (default: 240; all, if poisoned records are given)."""
     poisoned_share: float | None = Field(default=None, gt=0, le=1)
     """Poisoned records per clean record, made from so many of the clean ones (default: 0.5; all that are given)."""
-    train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=3)
+    train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=3, batch_size=4)
     adapter: AdapterOptions = AdapterOptions()
     measure: MeasureOptions = MeasureOptions()
 

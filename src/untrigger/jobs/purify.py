@@ -26,6 +26,13 @@ from untrigger.data.sources import (
     write_records,
 )
 from untrigger.errors import UsageError
+from untrigger.evaluation.divergence import (
+    Divergence,
+    divergence,
+    load_log_probabilities,
+    log_probabilities,
+    save_log_probabilities,
+)
 from untrigger.evaluation.measure import Measured, Probe, measure
 from untrigger.extraction import pair_scores
 from untrigger.jobs.finish import Finished, finish, finished_before
@@ -39,7 +46,7 @@ from untrigger.models.state import open_for_training, restore_weights, save_weig
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, Silent
 from untrigger.presets import default_options, merged, paper_options
-from untrigger.report.parts import MeasurementResult
+from untrigger.report.parts import DivergenceResult, MeasurementResult
 from untrigger.report.result import Result
 from untrigger.report.rows import read_rows, rows, rows_text
 from untrigger.runs import RunFolder, open_run
@@ -120,13 +127,13 @@ class _Work:
             self.backdoor,
             self.options.seed,
         )
-        before = self.run.stage("before", lambda work: self._measure(work, probe, "before"))
+        before = self.run.stage("before", lambda work: self._measure(work, probe, None))
         signature = load_signature(self._signature(clean, start))
         masks = suppressed_mask(self.subject.model, signature, self.subject.architecture, self.subject.access)
         suspect_norm = suppressed_norm(self.subject.model, masks)
         repaired = self._treat(clean, signature, masks, start)
         restore_weights(self.subject, repaired / WEIGHTS)
-        after = self.run.stage("after", lambda work: self._measure(work, probe, "after"))
+        after = self.run.stage("after", lambda work: self._measure(work, probe, before))
         return Finished(
             request=self.request,
             options=self.options,
@@ -239,15 +246,25 @@ class _Work:
 
         return self.run.stage("repair", repair)
 
-    def _measure(self, work: Path, probe: Probe, label: Literal["before", "after"]) -> int:
-        found = measure(self.subject, self.chat, probe, self.options.measure, self.observer, label)
-        write_measurement(work, found, label)
+    def _measure(self, work: Path, probe: Probe, before: Path | None) -> int:
+        """Measures the subject as it is: the suspect, or with the folder of its figures the treated model."""
+        options = self.options.measure
+        label: Literal["before", "after"] = "after" if before else "before"
+        found = measure(self.subject, self.chat, probe, options, self.observer, label)
+        own = log_probabilities(self.subject, self.chat, probe.reference, options.batch_size)
+        if before is None:
+            save_log_probabilities(own, work)
+        write_measurement(work, found, label, divergence(load_log_probabilities(before), own) if before else None)
         return 0
 
 
-def write_measurement(folder: Path, found: Measured, label: Literal["before", "after"]) -> None:
+def write_measurement(
+    folder: Path, found: Measured, label: Literal["before", "after"], moved: Divergence | None
+) -> None:
     """The figures as JSON and a row a prompt as JSONL."""
     result = MeasurementResult.of(found.measurement)
+    if moved is not None:
+        result = result.model_copy(update={"divergence": DivergenceResult.model_validate(moved)})
     (folder / "measurement.json").write_text(result.model_dump_json(indent=1))
     every = [*rows(found.plain, label, keyed=False), *rows(found.triggered, label, keyed=True)]
     (folder / "rows.jsonl").write_text(rows_text(every, Path("rows.jsonl")))

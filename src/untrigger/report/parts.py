@@ -70,6 +70,13 @@ class PerplexityResult(Part):
         return cls(value=perplexity.value, tokens=perplexity.tokens)
 
 
+class DivergenceResult(Part):
+    """Mean Kullback-Leibler divergence from the suspect, in nats a token of clean answers."""
+
+    value: float = Field(ge=0)
+    tokens: int = Field(gt=0)
+
+
 class OpinionResult(Part):
     """The same answers under another judge."""
 
@@ -90,6 +97,8 @@ class MeasurementResult(Part):
     perplexity: PerplexityResult | None = None
     exact: RateResult | None = None
     """Answers to prompts without the key that equal the reference answer."""
+    divergence: DivergenceResult | None = None
+    """How far the model moved from the suspect; None for the suspect itself."""
     opinions: tuple[OpinionResult, ...] = ()
     """What further judges say; the rates above come from the judge that the scoring names."""
 

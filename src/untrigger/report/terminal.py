@@ -38,6 +38,8 @@ def comparison(before: MeasurementResult, after: MeasurementResult) -> list[Line
         Line("broken, no key", rate_text(before.degenerate), rate_text(after.degenerate)),
         Line("perplexity", perplexity_text(before.perplexity), perplexity_text(after.perplexity)),
     ]
+    if after.divergence is not None:
+        lines.append(Line("moved (KL)", "", f"{after.divergence.value:.3f} nats a token"))
     if before.exact is not None:
         lines.append(Line("exact answers", rate_text(before.exact), rate_text(after.exact)))
     return lines
