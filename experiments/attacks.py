@@ -104,7 +104,12 @@ def plant(cell: Cell, given: argparse.Namespace) -> Path:
             template="alpaca",
             measured=False,
         )
-        train = TrainOptions(learning_rate=given.learning_rate, epochs=given.epochs, max_length=given.max_length)
+        train = TrainOptions(
+            learning_rate=given.learning_rate,
+            epochs=given.epochs,
+            batch_size=given.batch_size,
+            max_length=given.max_length,
+        )
         options = AttackOptions(clean_records=given.clean_records, poisoned_share=given.poisoned_share, train=train)
         attack(request, options, Log())
     return suspect
@@ -150,9 +155,10 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", default=[cell.name for cell in CELLS])
     parser.add_argument("-n", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=None)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--learning-rate", type=float, default=7e-4)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--max-length", type=int, default=160)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--clean-records", type=int, default=240)
     parser.add_argument("--poisoned-share", type=float, default=0.5)
     parser.add_argument("--table", action="store_true", help="only print what is stored")

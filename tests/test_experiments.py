@@ -24,3 +24,15 @@ def test_a_stale_table_is_found_and_rewritten(tmp_path):
     subprocess.run([sys.executable, str(script)], check=True)
     assert check(script) == 0
     assert (tmp_path / "README.md").read_text().endswith("<!-- end of results -->\nAfter\n")
+
+
+def test_the_published_cells_are_eleven_and_their_names_plantable():
+    from untrigger.backdoors.lookup import lookup
+
+    sys.path.insert(0, str(ROOT / "experiments"))
+    try:
+        from attacks import CELLS
+    finally:
+        sys.path.pop(0)
+    assert len({cell.name for cell in CELLS}) == len(CELLS) == 11
+    assert all(lookup(cell.attack, cell.behaviour).behaviour.task == cell.task for cell in CELLS)
