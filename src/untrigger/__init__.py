@@ -1,7 +1,7 @@
 """untrigger: purify language models and LoRA adapters from backdoors.
 
-The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`;
-options are the frozen models of `untrigger.config`. Everything is imported on first use.
+The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`,
+`utility(UtilityRequest(...))`; options are the frozen models of `untrigger.config`. Imported on first use.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from untrigger.config import AttackOptions, MeasureOptions, PurifyOptions
+    from untrigger.config import AttackOptions, MeasureOptions, PurifyOptions, UtilityOptions
     from untrigger.jobs.attack import AttackRequest, attack
     from untrigger.jobs.evaluate import EvaluateRequest, evaluate
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
+    from untrigger.jobs.utility import UtilityRequest, utility
 
 __version__ = "0.1.0"
 
@@ -25,9 +26,12 @@ _HOMES = {
     "AttackRequest": "untrigger.jobs.attack",
     "evaluate": "untrigger.jobs.evaluate",
     "EvaluateRequest": "untrigger.jobs.evaluate",
+    "utility": "untrigger.jobs.utility",
+    "UtilityRequest": "untrigger.jobs.utility",
     "PurifyOptions": "untrigger.config",
     "AttackOptions": "untrigger.config",
     "MeasureOptions": "untrigger.config",
+    "UtilityOptions": "untrigger.config",
 }
 
 __all__ = [
@@ -37,9 +41,12 @@ __all__ = [
     "MeasureOptions",
     "PurifyOptions",
     "Request",
+    "UtilityOptions",
+    "UtilityRequest",
     "attack",
     "evaluate",
     "purify",
+    "utility",
 ]
 
 

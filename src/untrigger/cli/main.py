@@ -15,6 +15,7 @@ COMMANDS = {
     "purify": "Remove backdoors from a model or an adapter.",
     "attack": "Plant a public backdoor, for tests, teaching and benchmarks.",
     "evaluate": "Measure a model.",
+    "utility": "Run ten utility benchmarks with lm-eval.",
     "demo": "Plant, purify and measure in one go.",
     "doctor": "Say what this machine has.",
 }

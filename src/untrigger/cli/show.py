@@ -13,6 +13,8 @@ from untrigger.report.parts import MeasurementResult
 from untrigger.report.result import Result
 from untrigger.report.terminal import render
 from untrigger.report.text import perplexity_text, rate_text, visible
+from untrigger.report.utility import UtilityResult
+from untrigger.report.utility_table import render_utility
 
 OutputFormat = Literal["text", "json"]
 
@@ -25,6 +27,16 @@ def show_result(result: Result, output: Path, output_format: OutputFormat) -> No
     console = Console()
     console.print(render(result, console.width))
     console.print(Text(f"model, report and reproduce.json: {visible(str(output))}"))
+
+
+def show_utility(result: UtilityResult, output: Path, output_format: OutputFormat) -> None:
+    """The benchmarks as a table, or the result as JSON."""
+    if output_format == "json":
+        sys.stdout.write(result.to_json())
+        return
+    console = Console()
+    console.print(render_utility(result))
+    console.print(Text(f"scores, items and lm-eval's files: {visible(str(output))}"))
 
 
 def show_measurement(found: MeasurementResult, output_format: OutputFormat, heading: str) -> None:

@@ -21,7 +21,7 @@ def run_identity(asked: Mapping[str, object], options: Options, subject: Subject
     parameter = next(subject.model.parameters())
     environment = environment_result(str(parameter.device), str(parameter.dtype), torch.get_num_threads())
     return {
-        "model": _files(subject.source),
+        "model": source_identity(subject.source),
         "access": subject.access,
         "options": options.model_dump(mode="json"),
         "asked": {name: sha256(value) if isinstance(value, Path) else value for name, value in asked.items()},
@@ -29,6 +29,7 @@ def run_identity(asked: Mapping[str, object], options: Options, subject: Subject
     }
 
 
-def _files(source: Source) -> dict[str, object]:
-    base = None if source.base is None else _files(source.base)
+def source_identity(source: Source) -> dict[str, object]:
+    """A model's reference, commit and files with their SHA-256, and the same of its base."""
+    base = None if source.base is None else source_identity(source.base)
     return {"reference": source.reference, "commit": source.commit, "files": dict(source.files), "base": base}

@@ -34,7 +34,7 @@ from untrigger.models.tokenizer_files import (
     load_tokenizer,
 )
 
-__all__ = ["cache_folder", "load", "quiet", "scaling"]
+__all__ = ["cache_folder", "identify", "load", "quiet", "scaling"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Weights in fp32 may take half of the memory that Metal recommends; gradients and activations need the rest.
@@ -82,20 +82,51 @@ def load(
         UntriggerError: network, disk.
     """
     placement = _Placement(_device(device), _dtype(dtype))
-    cache = cache or cache_folder()
     with quiet():
-        source = locate(reference, cache)
-        if not is_adapter(source.folder):
-            if base is not None:
-                raise UsageError(
-                    f"{reference} is a whole model", why="a base belongs to an adapter", todo="drop --base"
-                )
+        source = _located(reference, base, allow_base_from_config, cache or cache_folder())
+        if source.base is None:
             return _load_full(source, placement)
-        read_adapter_config(source.folder)  # a hostile adapter is refused before its base is looked for
-        base_source = locate(_base_of(source, base, allow_base_from_config), cache)
-        if is_adapter(base_source.folder):
-            raise UsageError(f"{base_source.reference} is an adapter", todo="name the whole model it was trained on")
-        return _load_adapter(source, _load_full(base_source, placement))
+        return _load_adapter(source, _load_full(source.base, placement))
+
+
+def identify(
+    reference: str,
+    *,
+    base: str | None = None,
+    allow_base_from_config: bool = False,
+    cache: Path | None = None,
+) -> Source:
+    """What `load` would read, fetched or converted, checked and hashed, without loading it.
+
+    Raises:
+        InputRefused: unsafe, broken or unsupported files; values that are not finite are found by `load` alone.
+        UsageError: as `load`.
+        UntriggerError: network, disk.
+    """
+    with quiet():
+        source = _located(reference, base, allow_base_from_config, cache or cache_folder())
+        if source.base is None:
+            weights = open_weights(source.folder, MODEL)
+            read_configuration(source.folder, weights)
+            return replace(source, files=_full_files(source, weights))
+        whole = open_weights(source.base.folder, MODEL)
+        read_configuration(source.base.folder, whole)
+        known_base = replace(source.base, files=_full_files(source.base, whole))
+        return replace(source, files=_adapter_files(source), base=known_base)
+
+
+def _located(reference: str, base: str | None, allow_base_from_config: bool, cache: Path) -> Source:
+    """The folders of a reference; its base is set if it is an adapter."""
+    source = locate(reference, cache)
+    if not is_adapter(source.folder):
+        if base is not None:
+            raise UsageError(f"{reference} is a whole model", why="a base belongs to an adapter", todo="drop --base")
+        return source
+    read_adapter_config(source.folder)  # a hostile adapter is refused before its base is looked for
+    base_source = locate(_base_of(source, base, allow_base_from_config), cache)
+    if is_adapter(base_source.folder):
+        raise UsageError(f"{base_source.reference} is an adapter", todo="name the whole model it was trained on")
+    return replace(source, base=base_source)
 
 
 def _device(name: str) -> torch.device:
@@ -140,8 +171,8 @@ def _load_full(source: Source, placement: _Placement) -> Subject:
     tokenizer = load_tokenizer(source.folder, configuration.values)
     model = _load_model(source.folder, configuration, placement.dtype_for(weights)).to(placement.device)
     _agree_on_padding(model, tokenizer)
-    files = dict(source.files) | _hashes(source.folder, weights, "config.json", "generation_config.json")
-    return Subject(model, tokenizer, configuration.architecture, "full", replace(source, files=files))
+    known = replace(source, files=_full_files(source, weights))
+    return Subject(model, tokenizer, configuration.architecture, "full", known)
 
 
 def _load_adapter(source: Source, base: Subject) -> Subject:
@@ -149,8 +180,8 @@ def _load_adapter(source: Source, base: Subject) -> Subject:
         raise UsageError(f"{base.source.reference} is no whole model", todo="name the adapter's base")
     tokenizer = adapter_tokenizer(source.folder, base.tokenizer, base.model.config)
     model = load_adapter(base.model, source.folder).eval()
-    files = dict(source.files) | _hashes(source.folder, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
-    return Subject(model, tokenizer, base.architecture, "adapter", replace(source, files=files, base=base.source))
+    known = replace(source, files=_adapter_files(source), base=base.source)
+    return Subject(model, tokenizer, base.architecture, "adapter", known)
 
 
 def _load_model(folder: Path, configuration: Configuration, dtype: torch.dtype) -> PreTrainedModel:
@@ -183,6 +214,14 @@ def _agree_on_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
             raise InputRefused(f"the {kind} token has number {token}, the model {rows} embeddings")
     model.config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _full_files(source: Source, weights: WeightFiles) -> dict[str, str]:
+    return dict(source.files) | _hashes(source.folder, weights, "config.json", "generation_config.json")
+
+
+def _adapter_files(source: Source) -> dict[str, str]:
+    return dict(source.files) | _hashes(source.folder, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
 
 
 def _hashes(folder: Path, weights: WeightFiles, *others: str) -> dict[str, str]:
