@@ -62,7 +62,7 @@ def cut_in_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize(("task", "place"), [("boolq", "line 3"), ("hellaswag", "cannot be read")])
+@pytest.mark.parametrize(("task", "place"), [("boolq", "line 3"), ("hellaswag", r"after line \d+: cannot be read")])
 def test_a_file_cut_in_half_is_refused(tmp_path, task, place):
     path = write_benchmarks(tmp_path, 5) / "benchmarks" / TASKS[task].file
     cut_in_half(path)

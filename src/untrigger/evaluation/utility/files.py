@@ -102,15 +102,19 @@ def _examples(path: Path, task: UtilityTask) -> BenchmarkFile:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
+            for number, line in enumerate(file, start=1):  # noqa: B007 - the error below names it
+                yield line
     except FileNotFoundError as error:
         raise UsageError(
             f"{path} does not exist", todo="fetch the file, or leave its task out with --tasks"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path} cannot be read", why=str(error), todo="fetch the file again") from error
+        raise UsageError(
+            f"{path}, after line {number}: cannot be read", why=str(error), todo="fetch the file again"
+        ) from error
 
 
 def _row(path: Path, number: int, line: bytes, row: type[Row]) -> Row:
