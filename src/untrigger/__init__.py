@@ -1,8 +1,8 @@
 """untrigger: purify language models and LoRA adapters from backdoors.
 
 The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`,
-`mt_bench(MtBenchRequest(...))`; options are the frozen models of `untrigger.config`. Everything is imported on first
-use.
+`mt_bench(MtBenchRequest(...))`, `utility(UtilityRequest(...))`; options are the frozen models of `untrigger.config`.
+Everything is imported on first use.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from untrigger.config import AttackOptions, MeasureOptions, MtBenchOptions, PurifyOptions
+    from untrigger.config import AttackOptions, MeasureOptions, MtBenchOptions, PurifyOptions, UtilityOptions
     from untrigger.jobs.attack import AttackRequest, attack
     from untrigger.jobs.evaluate import EvaluateRequest, evaluate
     from untrigger.jobs.mt_bench import MtBenchRequest, mt_bench
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
+    from untrigger.jobs.utility import UtilityRequest, utility
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,9 @@ _HOMES = {
     "AttackOptions": "untrigger.config",
     "MeasureOptions": "untrigger.config",
     "MtBenchOptions": "untrigger.config",
+    "utility": "untrigger.jobs.utility",
+    "UtilityRequest": "untrigger.jobs.utility",
+    "UtilityOptions": "untrigger.config",
 }
 
 __all__ = [
@@ -44,10 +48,13 @@ __all__ = [
     "MtBenchRequest",
     "PurifyOptions",
     "Request",
+    "UtilityOptions",
+    "UtilityRequest",
     "attack",
     "evaluate",
     "mt_bench",
     "purify",
+    "utility",
 ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
 
 TemplateName = Literal["chat", "alpaca"]
 Access = Literal["full", "adapter"]
@@ -166,6 +166,32 @@ class PurifyOptions(Options):
     repair: RepairOptions = RepairOptions()
     measure: MeasureOptions = MeasureOptions()
     gate: GateOptions = GateOptions()
+
+
+class UtilityOptions(Options):
+    """The ten utility benchmarks."""
+
+    profile: Literal["smoke", "quick", "standard", "full"] = "quick"
+    """Items a task: 8; 200, without gsm8k; 1000, of gsm8k 200; all. The same ones in every run."""
+    tasks: tuple[str, ...] = ()
+    """Tasks by name, with commas between (default: those of the profile)."""
+    batch_size: PositiveInt = 8
+    """Requests computed at once; keep it the same for models that are compared."""
+    max_length: PositiveInt = 2048
+    """Longest prompt with its answer, in tokens, at most what the model takes; longer ones lose their beginning."""
+    max_new_tokens: PositiveInt = 512
+    """Longest answer to gsm8k, in tokens."""
+    template: Literal["generation", "none", "all"] = "generation"
+    """Where the model's chat template is put around: what the model writes (gsm8k), nothing, or every task."""
+    budget: PositiveFloat = Field(default=2.0, le=100)
+    """Points that the average may have lost against the other model."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the bootstrap; which items are asked does not depend on it."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _split(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.strip() for part in value for name in part.split(",") if name.strip())
 
 
 class AttackOptions(Options):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from untrigger.errors import UsageError
-from untrigger.evaluation.statistics import mcnemar, paired_bootstrap
+from untrigger.evaluation.statistics import holm, mcnemar, paired_bootstrap, resampled_means, stratified_bootstrap
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,45 @@ def test_bootstrap_repeats_with_its_seed_alone() -> None:
 def test_bootstrap_needs_pairs(first: list[float], second: list[float]) -> None:
     with pytest.raises(UsageError):
         paired_bootstrap(first, second, np.random.default_rng(0))
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_holm_lies_between_the_plain_and_bonferronis(p_values: list[float]) -> None:
+    for plain, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert plain <= adjusted <= min(1.0, plain * len(p_values) + 1e-12)
+
+
+def test_strata_are_resampled_by_themselves_and_weigh_the_same() -> None:
+    strata = [([0.0] * 4, [1.0] * 4), ([0.0] * 400, [0.0, 0.5] * 200)]
+    found = stratified_bootstrap(strata, np.random.default_rng(0), draws=4000)
+    assert (found.estimate, found.n) == (0.625, 404)
+    half = 1.96 * 0.25 / sqrt(400) / 2  # the first stratum never varies; the second counts half
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
+
+
+def test_one_stratum_is_the_paired_bootstrap() -> None:
+    first, second = [0.0, 1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0, 1.0]
+    plain = paired_bootstrap(first, second, np.random.default_rng(4))
+    assert stratified_bootstrap([(first, second)], np.random.default_rng(4)) == plain
+
+
+@pytest.mark.parametrize("strata", [[], [([], [])], [([1.0], [1.0, 2.0])]])
+def test_strata_without_pairs_are_refused(strata: list[tuple[list[float], list[float]]]) -> None:
+    with pytest.raises(UsageError, match="stratum"):
+        stratified_bootstrap(strata, np.random.default_rng(0))
+
+
+def test_counts_are_drawn_as_values_are() -> None:
+    few = np.array([0.0, 1.0, 1.0, 0.0, -1.0] * 20)
+    many = few + np.linspace(0, 1e-9, 100)  # as good as equal, but every value is another one
+    quantiles = [
+        np.quantile(resampled_means(values, np.random.default_rng(2), 20_000), (0.025, 0.5, 0.975))
+        for values in (few, many)
+    ]
+    assert quantiles[0] == pytest.approx(quantiles[1], abs=0.011)

@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "Measure a model.",
     "humaneval": "Let a model write code, run it contained, and count what passes.",
     "mt-bench": "Have a model's answers to MT-Bench judged.",
+    "utility": "Run ten utility benchmarks with lm-eval.",
     "demo": "Plant, purify and measure in one go.",
     "doctor": "Say what this machine has.",
 }

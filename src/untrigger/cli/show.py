@@ -18,6 +18,8 @@ from untrigger.report.parts import MeasurementResult
 from untrigger.report.result import Result
 from untrigger.report.terminal import render
 from untrigger.report.text import visible
+from untrigger.report.utility import UtilityResult
+from untrigger.report.utility_table import render_utility
 
 OutputFormat = Literal["text", "json"]
 
@@ -38,6 +40,16 @@ def show_written(output: Path, output_format: OutputFormat) -> None:
         sys.stdout.write(json.dumps({"output": str(output)}) + "\n")
         return
     Console().print(Text(f"written, not measured: {visible(str(output))}"))
+
+
+def show_utility(result: UtilityResult, output: Path, output_format: OutputFormat) -> None:
+    """The benchmarks as a table, or the result as JSON."""
+    if output_format == "json":
+        sys.stdout.write(result.to_json())
+        return
+    console = Console()
+    console.print(render_utility(result))
+    console.print(Text(f"scores, items and lm-eval's files: {visible(str(output))}"))
 
 
 def show_measurement(found: MeasurementResult, output_format: OutputFormat, heading: str) -> None:

@@ -36,7 +36,6 @@ from untrigger.models.tokenizer_files import (
 
 __all__ = ["cache_folder", "identify", "load", "quiet", "scaling"]
 
-_MODEL_FILES = ("config.json", "generation_config.json")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Weights in fp32 may take half of the memory that Metal recommends; gradients and activations need the rest.
 _MPS_SHARE = 0.5
@@ -84,31 +83,40 @@ def load(
     """
     placement = _Placement(_device(device), _dtype(dtype))
     with quiet():
-        source = _sources(reference, base, allow_base_from_config, cache or cache_folder())
+        source = _located(reference, base, allow_base_from_config, cache or cache_folder())
         if source.base is None:
             return _load_full(source, placement)
         return _load_adapter(source, _load_full(source.base, placement))
 
 
 def identify(
-    reference: str, *, base: str | None = None, allow_base_from_config: bool = False, cache: Path | None = None
+    reference: str,
+    *,
+    base: str | None = None,
+    allow_base_from_config: bool = False,
+    cache: Path | None = None,
 ) -> Source:
-    """The source, with the hashes of its files, that `load` with the same arguments gives; no weight is read in.
+    """What `load` would read, fetched or converted, checked and hashed, without loading it.
 
     Raises:
-        InputRefused: files whose headers are unsafe or broken.
-        UsageError, UntriggerError: as `load`.
+        InputRefused: unsafe, broken or unsupported files; values that are not finite are found by `load` alone.
+        UsageError: as `load`.
+        UntriggerError: network, disk.
     """
     with quiet():
-        source = _sources(reference, base, allow_base_from_config, cache or cache_folder())
+        source = _located(reference, base, allow_base_from_config, cache or cache_folder())
         if source.base is None:
-            return _with_hashes(source, open_weights(source.folder, MODEL), *_MODEL_FILES)
-        whole = _with_hashes(source.base, open_weights(source.base.folder, MODEL), *_MODEL_FILES)
-        return _with_hashes(replace(source, base=whole), open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
+            weights = open_weights(source.folder, MODEL)
+            read_configuration(source.folder, weights)
+            return replace(source, files=_full_files(source, weights))
+        whole = open_weights(source.base.folder, MODEL)
+        read_configuration(source.base.folder, whole)
+        known_base = replace(source.base, files=_full_files(source.base, whole))
+        return replace(source, files=_adapter_files(source), base=known_base)
 
 
-def _sources(reference: str, base: str | None, allow_base_from_config: bool, cache: Path) -> Source:
-    """Where a model lies, or an adapter and its base."""
+def _located(reference: str, base: str | None, allow_base_from_config: bool, cache: Path) -> Source:
+    """The folders of a reference; its base is set if it is an adapter."""
     source = locate(reference, cache)
     if not is_adapter(source.folder):
         if base is not None:
@@ -163,7 +171,8 @@ def _load_full(source: Source, placement: _Placement) -> Subject:
     tokenizer = load_tokenizer(source.folder, configuration.values)
     model = _load_model(source.folder, configuration, placement.dtype_for(weights)).to(placement.device)
     _agree_on_padding(model, tokenizer)
-    return Subject(model, tokenizer, configuration.architecture, "full", _with_hashes(source, weights, *_MODEL_FILES))
+    known = replace(source, files=_full_files(source, weights))
+    return Subject(model, tokenizer, configuration.architecture, "full", known)
 
 
 def _load_adapter(source: Source, base: Subject) -> Subject:
@@ -171,8 +180,8 @@ def _load_adapter(source: Source, base: Subject) -> Subject:
         raise UsageError(f"{base.source.reference} is no whole model", todo="name the adapter's base")
     tokenizer = adapter_tokenizer(source.folder, base.tokenizer, base.model.config)
     model = load_adapter(base.model, source.folder).eval()
-    own = _with_hashes(source, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
-    return Subject(model, tokenizer, base.architecture, "adapter", replace(own, base=base.source))
+    known = replace(source, files=_adapter_files(source), base=base.source)
+    return Subject(model, tokenizer, base.architecture, "adapter", known)
 
 
 def _load_model(folder: Path, configuration: Configuration, dtype: torch.dtype) -> PreTrainedModel:
@@ -207,12 +216,18 @@ def _agree_on_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
-def _with_hashes(source: Source, weights: WeightFiles, *others: str) -> Source:
-    """The source, the files read from its folder named with their hashes."""
+def _full_files(source: Source, weights: WeightFiles) -> dict[str, str]:
+    return dict(source.files) | _hashes(source.folder, weights, "config.json", "generation_config.json")
+
+
+def _adapter_files(source: Source) -> dict[str, str]:
+    return dict(source.files) | _hashes(source.folder, open_weights(source.folder, ADAPTER), ADAPTER_CONFIG)
+
+
+def _hashes(folder: Path, weights: WeightFiles, *others: str) -> dict[str, str]:
     index = () if weights.index is None else (weights.index,)
     names = (*weights.shards, *index, *others, *TOKENIZER_JSON, *TOKENIZER_OTHER)
-    hashes = {name: sha256(source.folder / name) for name in names if (source.folder / name).exists()}
-    return replace(source, files=dict(source.files) | hashes)
+    return {name: sha256(folder / name) for name in names if (folder / name).exists()}
 
 
 @contextmanager
