@@ -21,6 +21,7 @@ from untrigger.signature.types import Head, Signature
 from untrigger.suppress import (
     regrowth,
     reinitialise_channels_,
+    scale_adapter_,
     suppressed_mask,
     suppressed_norm,
     zero_adapter_channels_,
@@ -247,6 +248,20 @@ def test_an_adapter_loses_rows_of_b_and_columns_of_a_only():
         expected = channel_view(suspect, projection).clone()
         expected[list(CHOSEN)] = 0
         torch.testing.assert_close(channels, expected)
+
+
+def test_scaling_an_adapter_scales_its_update_with_bias_and_nothing_else():
+    model = adapted("gate_proj", "up_proj", "down_proj", lora_bias=True, base=llama(mlp_bias=True))
+    before, suspect = copies(model), update(model, "model.layers.0.mlp.up_proj").clone()
+    scale_adapter_(model, 0.25)
+    torch.testing.assert_close(update(model, "model.layers.0.mlp.up_proj"), 0.25 * suspect)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name] * (0.25 if ".lora_B." in name else 1)), name
+
+
+def test_a_whole_model_has_no_adapter_to_scale():
+    with pytest.raises(InputRefused, match="no adapter"):
+        scale_adapter_(llama(), 0.5)
 
 
 def test_heads_in_an_adapter_touch_what_it_holds():

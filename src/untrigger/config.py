@@ -86,6 +86,8 @@ class SuppressOptions(Options):
 
     value: Literal["normal", "xavier", "zero"] = "normal"
     """Full models: new values of a channel; adapters are always zeroed."""
+    remainder: float = Field(default=1.0, gt=0, le=1)
+    """Adapters: factor on the rest of the update (1: it stays as it is)."""
 
 
 class RepairOptions(Options):

@@ -75,6 +75,20 @@ def reinitialise_channels_(
             channels[list(region.channels)] = drawn.to(channels)
 
 
+def scale_adapter_(model: nn.Module, factor: float) -> None:
+    """Multiplies an adapter's whole update by a factor, in place: a planted key fails below a threshold, skills fade.
+
+    Raises:
+        InputRefused: the model has no adapter factors.
+    """
+    factors = [parameter for name, parameter in model.named_parameters() if ".lora_B." in name]
+    if not factors:
+        raise InputRefused("there is no adapter to scale", todo="scale adapters only")
+    with torch.no_grad():
+        for parameter in factors:
+            parameter.mul_(factor)
+
+
 def zero_adapter_channels_(model: nn.Module, signature: Signature, architecture: Architecture) -> None:
     """Adapter: zero the signature's rows of lora_B and columns of lora_A (PEFT's naming, adapter "default").
 

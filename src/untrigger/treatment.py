@@ -23,7 +23,7 @@ from untrigger.errors import UsageError
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, training_hooks
 from untrigger.signature.types import Signature
-from untrigger.suppress import reinitialise_channels_, zero_adapter_channels_
+from untrigger.suppress import reinitialise_channels_, scale_adapter_, zero_adapter_channels_
 from untrigger.train import train
 from untrigger.variants import unused_backdoors
 
@@ -66,9 +66,11 @@ def _by_turns(records: Sequence[Record], backdoors: Sequence[Backdoor], seed: in
 
 
 def suppress_(subject: Subject, signature: Signature, options: SuppressOptions, seed: int) -> None:
-    """Overwrites the signature's channels in place: new values (full), zeros (adapter)."""
+    """Overwrites the signature's channels in place: new values (full), zeros and a smaller rest (adapter)."""
     if subject.access == "adapter":
         zero_adapter_channels_(subject.model, signature, subject.architecture)
+        if options.remainder != 1:
+            scale_adapter_(subject.model, options.remainder)
     else:
         deviation = float(subject.model.config.initializer_range)
         reinitialise_channels_(

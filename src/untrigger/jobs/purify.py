@@ -91,6 +91,8 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
     paper = request.preset == "paper"
     recipe = paper_options(subject.architecture, subject.access) if paper else default_options(subject.access)
     given = merged(recipe, given)
+    if subject.access == "full" and given.suppress.remainder != 1:
+        raise UsageError("--suppress.remainder scales an adapter's update", why="this is a whole model")
     identity = run_identity(request.shaping(), given, subject)
     done = finished_before(request.output, identity)
     if done is not None:
