@@ -52,7 +52,7 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
 def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps."""
     if access == "adapter":
-        return PurifyOptions(signature=SignatureOptions(ratio=0.5))
+        return PurifyOptions(signature=SignatureOptions(ratio=0.5), suppress=SuppressOptions(remainder=0.5))
     strong = 2e-4
     return PurifyOptions(
         variants=VariantOptions(train=TrainOptions(learning_rate=strong, epochs=3)),
