@@ -81,7 +81,7 @@ def test_given_poisoned_records_are_planted_as_they_are_without_those_measured_o
         "3 of 12 clean records left out: their instructions are measured on",
         "1 of 3 poisoned records left out: their instructions are measured on",
     ]
-    assert seen.steps == 3  # 9 clean and 2 poisoned records in batches of 4
+    assert seen.steps == 2  # 6 clean records, as asked for, and 2 poisoned ones in batches of 4
 
 
 class Notes(Silent):
