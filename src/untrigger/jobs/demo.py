@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from untrigger.config import Access, AttackOptions, PurifyOptions, RepairOptions, TrainOptions, VariantOptions
+from untrigger.config import (
+    Access,
+    AttackOptions,
+    PurifyOptions,
+    RepairOptions,
+    SuppressOptions,
+    TrainOptions,
+    VariantOptions,
+)
 from untrigger.data.sources import write_records
 from untrigger.jobs.attack import AttackRequest, attack
 from untrigger.jobs.purify import purify
@@ -102,7 +110,10 @@ def attack_options(request: DemoRequest) -> AttackOptions:
 
 
 def purify_options(request: DemoRequest) -> PurifyOptions:
-    """The defaults, at the micro model's larger steps where that is the suspect."""
+    """The defaults, at the micro model's larger steps where that is the suspect, and without halving its adapter.
+
+    Its adapter needs no halving to lose the backdoor, and would lose two of a hundred exact answers by it.
+    """
     if request.model != "micro":
         return PurifyOptions(seed=request.seed)
     strong, gentle = (5e-3, 5e-3) if request.access == "adapter" else (1e-3, 5e-4)
@@ -110,5 +121,6 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
     return PurifyOptions(
         seed=request.seed,
         variants=VariantOptions(records=64, train=TrainOptions(learning_rate=strong, epochs=2)),
+        suppress=SuppressOptions(remainder=1.0),
         repair=RepairOptions(records=200, inject_train=treat, train=treat),
     )
