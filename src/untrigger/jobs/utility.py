@@ -187,7 +187,7 @@ def _finished_before(output: Path, identity: Mapping[str, object]) -> UtilityRes
         written, text = None, ""
     if written != json.loads(json.dumps(identity)):
         raise UsageError(f"{output} holds the output of another run", todo="name another output folder")
-    return UtilityResult.from_json(text)
+    return UtilityResult.from_json(text, str(output / UTILITY))
 
 
 def _publish(

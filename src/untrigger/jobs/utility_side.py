@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from untrigger.data.locate import DATA_FOLDER
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.evaluation.utility.files import check_files
 from untrigger.evaluation.utility.messages import FACTS, Facts, Order, TaskOrder
@@ -25,7 +26,7 @@ from untrigger.report.utility import (
 )
 from untrigger.runs import RunFolder, open_run
 
-HUB, DATA_VARIABLE = "hub", "UNTRIGGER_DATA"
+HUB = "hub"
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ def benchmark_data(named: str | None, tasks: Sequence[str], complete: bool) -> D
     Raises:
         UsageError: none is named, or a missing or faulty file.
     """
-    given = named or os.environ.get(DATA_VARIABLE)
+    given = named or os.environ.get(DATA_FOLDER)
     if not given:
         raise UsageError(
             "no benchmark data is named",
-            todo=f"name the folder that holds benchmarks/ with --data or {DATA_VARIABLE}, or take --data {HUB}",
+            todo=f"name the folder that holds benchmarks/ with --data or {DATA_FOLDER}, or take --data {HUB}",
         )
     if given == HUB:
         return Data(None, {})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from untrigger.errors import UsageError
 from untrigger.report.parts import Part
 
 SCHEMA_VERSION = 1
 
+Model = TypeVar("Model", bound=BaseModel)
 Own = TypeVar("Own", bound="Document")
 
 
@@ -25,18 +26,24 @@ class Document(Part):
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=True, allow_nan=False, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls: type[Own], text: str) -> Own:
-        """Reads `to_json`'s text.
+    def from_json(cls: type[Own], text: str, name: str = "result.json") -> Own:
+        """Reads `to_json`'s text; raises as `parsed`."""
+        return parsed(cls, name, text)
 
-        Raises:
-            UsageError: no JSON, or not a result of this schema; names the first field at fault.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "file"
-            raise UsageError(
-                f"result.json: {field}: {first['msg']}",
-                why=f"{error.error_count()} faults; schema_version {SCHEMA_VERSION} is read",
-            ) from error
+
+def parsed(kind: type[Model], where: str, text: str) -> Model:
+    """A record from its JSON.
+
+    Raises:
+        UsageError: no JSON, or not a record of this kind; names the place and the first field at fault.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "file"
+        raise UsageError(
+            f"{where}: {field}: {first['msg']}",
+            why=f"{error.error_count()} faults; schema_version {SCHEMA_VERSION} is read",
+            todo="name an untouched result, or measure that model again",
+        ) from error

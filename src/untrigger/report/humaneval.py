@@ -6,18 +6,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from untrigger.errors import UsageError
 from untrigger.evaluation.code.sandbox import Outcome
 from untrigger.evaluation.code.scores import Comparison
+from untrigger.report.document import Document, parsed
 from untrigger.report.parts import EnvironmentResult, Part, RateResult, SourceResult
 from untrigger.report.text import rate_text, visible
 
 RESULT, ROWS = "humaneval.json", "rows.jsonl"
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Row(Part):
@@ -68,10 +68,9 @@ class Conditions(Part):
     containment: Literal["namespaces", "process"]
 
 
-class HumanEvalResult(Part):
+class HumanEvalResult(Document):
     """pass@1 of one model, with everything it depends on."""
 
-    schema_version: Literal[1] = 1
     version: str
     """Version of untrigger."""
     model: SourceResult
@@ -82,10 +81,6 @@ class HumanEvalResult(Part):
     """What the containment lacked."""
     comparison: ComparisonResult | None = None
     environment: EnvironmentResult
-
-    def to_json(self) -> str:
-        """Strict JSON in ASCII."""
-        return json.dumps(self.model_dump(mode="json"), ensure_ascii=True, allow_nan=False, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
@@ -103,9 +98,9 @@ def read_finished(folder: Path) -> Finished:
     Raises:
         UsageError: the folder holds none, or a damaged one; names file and line.
     """
-    result = _parsed(HumanEvalResult, folder / RESULT, _text(folder / RESULT))
+    result = HumanEvalResult.from_json(_text(folder / RESULT), str(folder / RESULT))
     lines = _text(folder / ROWS).splitlines()
-    rows = [_parsed(Row, f"{folder / ROWS}, line {number}", line) for number, line in enumerate(lines, start=1)]
+    rows = [parsed(Row, f"{folder / ROWS}, line {number}", line) for number, line in enumerate(lines, start=1)]
     outcomes = {row.task_id: row.outcome for row in rows}
     passed = list(outcomes.values()).count("passed")
     if len(outcomes) != len(rows) or (passed, len(rows)) != (result.pass_at_1.hits, result.pass_at_1.n):
@@ -163,12 +158,3 @@ def _text(path: Path) -> str:
         why = error.strerror or "" if isinstance(error, OSError) else "it is not UTF-8"
         todo = "name the output folder of a finished humaneval run"
         raise UsageError(f"cannot read {path}", why=why, todo=todo) from error
-
-
-def _parsed(kind: type[Model], where: object, text: str) -> Model:
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UsageError(f"{where}: {field}: {first['msg']}", todo="measure that model again") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Literal
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from untrigger.evaluation.mt_bench.scores import Means
+from untrigger.report.document import Document
 from untrigger.report.parts import EnvironmentResult, Part, SourceResult
 from untrigger.report.text import shortened, visible
 
@@ -91,10 +91,9 @@ class ComparisonResult(Part):
     """Wins minus losses, as a share of the rows."""
 
 
-class MtBenchResult(Part):
+class MtBenchResult(Document):
     """MT-Bench of one model under one judge; comparable under the same judge and references only."""
 
-    schema_version: Literal[1] = 1
     version: str
     """Version of untrigger."""
     mode: Literal["single", "pairwise"]
@@ -126,10 +125,6 @@ class MtBenchResult(Part):
         """Whether there is a mean: at most 5 % of the rows failed."""
         shown = [self.scores, self.baseline_scores, self.delta, self.comparison.net if self.comparison else None]
         return all(means.overall.value is not None for means in shown if means is not None)
-
-    def to_json(self) -> str:
-        """Strict JSON in ASCII."""
-        return json.dumps(self.model_dump(mode="json"), ensure_ascii=True, allow_nan=False, indent=2) + "\n"
 
 
 def render_mt_bench(result: MtBenchResult) -> RenderableType:

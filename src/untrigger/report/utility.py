@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from untrigger.errors import UsageError
-from untrigger.report.parts import EnvironmentResult, Part, SourceResult
+from untrigger.report.document import Document
+from untrigger.report.parts import DifferenceResult, EnvironmentResult, Part, SourceResult
 
-SCHEMA_VERSION = 1
 UTILITY, ITEMS = "utility.json", "items.jsonl"
 
 DataSource = Literal["local", "hub"]
@@ -87,15 +85,6 @@ class SettingsResult(Part):
     lm_eval: str
 
 
-class DifferenceResult(Part):
-    """Mean of after minus before over paired items, with its 95 % bootstrap interval."""
-
-    estimate: float
-    low: float
-    high: float
-    n: int = Field(gt=0)
-
-
 class TaskComparison(Part):
     """One task's first metric under the other model (before) and this one (after)."""
 
@@ -145,10 +134,9 @@ class Comparison(Part):
     verdict: BudgetVerdict
 
 
-class UtilityResult(Part):
+class UtilityResult(Document):
     """One model's utility. The same command gives the same bytes on one machine's CPU."""
 
-    schema_version: Literal[1] = 1
     version: str
     model: SourceResult
     settings: SettingsResult
@@ -160,23 +148,3 @@ class UtilityResult(Part):
     """SHA-256 of items.jsonl, which holds every item's score."""
     environment: EnvironmentResult
     comparison: Comparison | None = None
-
-    def to_json(self) -> str:
-        """Strict JSON in ASCII."""
-        return json.dumps(self.model_dump(mode="json"), ensure_ascii=True, allow_nan=False, indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, name: str = UTILITY) -> UtilityResult:
-        """Reads `to_json`'s text.
-
-        Raises:
-            UsageError: no JSON, or not a result of this schema; names the first field at fault.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "file"
-            raise UsageError(
-                f"{name}: {field}: {first['msg']}", why=f"schema_version {SCHEMA_VERSION} is read"
-            ) from error

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from untrigger.evaluation.utility.tasks import GSM8K
+from untrigger.report.parts import DifferenceResult
 from untrigger.report.text import visible
-from untrigger.report.utility import Comparison, DifferenceResult, MetricResult, UtilityResult
+from untrigger.report.utility import Comparison, MetricResult, UtilityResult
 
 
 def render_utility(result: UtilityResult) -> RenderableType:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from untrigger.data.locate import DATA_FOLDER
 from untrigger.errors import UsageError
 
 FILE = Path("benchmarks", "humaneval.jsonl")
@@ -49,7 +50,7 @@ def problems_file(data: Path | None) -> Path:
     Raises:
         UsageError: no data folder was named, or it holds no such file.
     """
-    todo = f"name the folder that holds {FILE} with --data or UNTRIGGER_DATA"
+    todo = f"name the folder that holds {FILE} with --data or {DATA_FOLDER}"
     if data is None:
         raise UsageError("HumanEval's problems are not shipped", todo=todo)
     path = data / FILE

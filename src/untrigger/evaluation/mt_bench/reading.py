@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
+from untrigger.data.locate import DATA_FOLDER
 from untrigger.errors import UsageError
 from untrigger.evaluation.mt_bench.questions import (
     A_CATEGORY,
@@ -25,7 +26,6 @@ from untrigger.evaluation.mt_bench.questions import (
 )
 from untrigger.files import sha256
 
-VARIABLE = "UNTRIGGER_DATA"
 DEFAULT_REFERENCES = "reference_answer_gpt-4.jsonl"
 QUESTIONS_FILE, PROMPTS_FILE = "question.jsonl", "judge_prompts.jsonl"
 _LARGEST = 20_000_000  # bytes; the published files have less than 0.1 MB
@@ -49,11 +49,11 @@ def bench_folder(given: Path | None, environment: Mapping[str, str]) -> Path:
     Raises:
         UsageError: no data folder is named, or it holds no such folder.
     """
-    named = given or (Path(environment[VARIABLE]) if environment.get(VARIABLE) else None)
+    named = given or (Path(environment[DATA_FOLDER]) if environment.get(DATA_FOLDER) else None)
     files = f"benchmarks/mt_bench/{QUESTIONS_FILE}, {PROMPTS_FILE} and {DEFAULT_REFERENCES}"
     if named is None:
         raise UsageError(
-            "no data folder is named", why=f"it has to hold {files}", todo=f"pass --data DIR or set {VARIABLE}"
+            "no data folder is named", why=f"it has to hold {files}", todo=f"pass --data DIR or set {DATA_FOLDER}"
         )
     folder = named / "benchmarks" / "mt_bench"
     if not folder.is_dir():
