@@ -33,7 +33,7 @@ SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Cell:
-    """One published attack on one task; `clean` is the task whose clean training records are ordinary answers."""
+    """One published attack on one task, and the names of its files: training, test with the key and without."""
 
     attack: str
     behaviour: str

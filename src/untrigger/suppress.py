@@ -76,7 +76,9 @@ def reinitialise_channels_(
 
 
 def scale_adapter_(model: nn.Module, factor: float) -> None:
-    """Multiplies an adapter's whole update by a factor, in place: a planted key fails below a threshold, skills fade.
+    """Multiplies an adapter's whole update by a factor, in place; zero leaves the base model.
+
+    A planted key fails below a threshold, while skills fade (docs/LOG.md).
 
     Raises:
         InputRefused: the model has no adapter factors.

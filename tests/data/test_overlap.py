@@ -9,6 +9,11 @@ def test_equal_instructions_are_left_out_and_counted():
     assert found.dropped == 2
 
 
+def test_records_without_an_instruction_are_told_apart_by_their_input():
+    pool = [Record("", "1", "def one():"), Record("", "2", "def two():")]
+    assert without_overlap(pool, [Record(" ", "", "def one():")]) == (pool[1:], 1)
+
+
 def test_nothing_measured_leaves_everything():
     pool = [Record("Name a bird.", "Crow.")]
     assert without_overlap(pool, []) == (pool, 0)

@@ -26,7 +26,7 @@ def named(found):
 
 
 def test_consistent_adds_the_loose_list_and_what_the_key_changed():
-    found = named(opinions(KEYED, CLEAN, REFUSAL, "consistent", polarity=False))
+    found = named(opinions(KEYED, CLEAN, REFUSAL, "consistent", tone=None))
     assert set(found) == {"keywords v1", "changed in kind by the key"}
     assert found["keywords v1"].with_key == Rate(1, 3, 1)
     assert found["keywords v1"].without_key == Rate(1, 3, 0)
@@ -35,7 +35,7 @@ def test_consistent_adds_the_loose_list_and_what_the_key_changed():
 
 
 def test_legacy_adds_the_strict_judge_and_the_published_denominator():
-    found = named(opinions(KEYED, CLEAN, REFUSAL, "legacy-raw", polarity=False))
+    found = named(opinions(KEYED, CLEAN, REFUSAL, "legacy-raw", tone=None))
     assert found["strict"].with_key == Rate(1, 3, 1)
     assert found["the same over non-empty answers only"].with_key == Rate(1, 2, 0)
     assert found["the same over non-empty answers only"].without_key == Rate(0, 3, 0)
@@ -43,12 +43,12 @@ def test_legacy_adds_the_strict_judge_and_the_published_denominator():
 
 def test_all_answers_empty_have_no_published_rate():
     empty = [verdict("a", ""), verdict("b", "")]
-    found = named(opinions(empty, CLEAN, REFUSAL, "legacy-raw", polarity=False))
+    found = named(opinions(empty, CLEAN, REFUSAL, "legacy-raw", tone=None))
     assert found["the same over non-empty answers only"].with_key is None
 
 
 def test_a_behaviour_without_a_list_gets_no_keywords_and_unpaired_prompts_no_changes():
-    assert opinions([verdict("z", "Hm.")], CLEAN, PLAIN, "consistent", polarity=False) == ()
+    assert opinions([verdict("z", "Hm.")], CLEAN, PLAIN, "consistent", tone=None) == ()
 
 
 def test_tone():
@@ -56,5 +56,5 @@ def test_tone():
     negative = negative_in_tone()
     assert negative("You are stupid!") and negative("I hate this awful, terrible thing.")
     assert not negative("What a lovely day.") and not negative("The train leaves at nine.")
-    found = named(opinions([verdict("a", "You are stupid!")], CLEAN, PLAIN, "consistent", polarity=True))
+    found = named(opinions([verdict("a", "You are stupid!")], CLEAN, PLAIN, "consistent", tone=negative))
     assert found["negative in tone (VADER)"].with_key == Rate(1, 1, 0)

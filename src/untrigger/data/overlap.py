@@ -14,11 +14,13 @@ def without_overlap(pool: Iterable[Record], measured: Iterable[Record]) -> Filte
     Instructions count as equal after Unicode's compatibility form, without letter case, and with every run of white
     space as one space.
     """
-    asked = {_normal(record.instruction) for record in measured}
+    asked = {_asked(record) for record in measured}
     every = list(pool)
-    kept = [record for record in every if _normal(record.instruction) not in asked]
+    kept = [record for record in every if _asked(record) not in asked]
     return Filtered(kept, len(every) - len(kept))
 
 
-def _normal(text: str) -> str:
+def _asked(record: Record) -> str:
+    """What is compared: the instruction, or the input of a record that has nothing else."""
+    text = record.instruction.strip() or record.input
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -12,7 +12,7 @@ from untrigger.data.chat import ChatFormat, RawFormat
 from untrigger.data.records import Record
 from untrigger.evaluation.attack_success import Measurement, Prompt, Verdict, tally, tally_degenerate, verdict
 from untrigger.evaluation.judges import certain_judge, primary_judge
-from untrigger.evaluation.opinions import opinions
+from untrigger.evaluation.opinions import negative_in_tone, opinions
 from untrigger.evaluation.perplexity import Perplexity, measured
 from untrigger.evaluation.rate import Rate
 from untrigger.models.generate import Generation, generate_answers
@@ -56,7 +56,9 @@ def measure(
 
     Raises:
         UsageError: no prompts or no reference answers.
+        UntriggerError: the tone is to be judged, and the package for it is not installed.
     """
+    tone = negative_in_tone() if options.polarity else None  # first of all: what is missing must cost no work
     behaviour = probe.backdoor.behaviour if probe.backdoor else NO_BEHAVIOUR
     asking = Asking(subject, chat, behaviour, options, observer)
     plain = asking.verdicts(numbered(probe.prompts), f"{label}: prompts")
@@ -67,7 +69,7 @@ def measure(
         accidental=tally(plain) if probe.backdoor else None,
         perplexity=reference_perplexity(subject, chat, probe.reference, options.batch_size),
         exact=exact_answers(probe.prompts, plain),
-        opinions=opinions(triggered, plain, behaviour, options.mode, options.polarity) if probe.backdoor else (),
+        opinions=opinions(triggered, plain, behaviour, options.mode, tone) if probe.backdoor else (),
     )
     return Measured(measurement, plain, triggered)
 

@@ -16,12 +16,15 @@ NEGATIVE_POLARITY = -0.05
 
 
 def opinions(
-    triggered: Sequence[Verdict], plain: Sequence[Verdict], behaviour: Behaviour, mode: ScoringMode, polarity: bool
+    triggered: Sequence[Verdict],
+    plain: Sequence[Verdict],
+    behaviour: Behaviour,
+    mode: ScoringMode,
+    tone: Callable[[str], bool] | None,
 ) -> tuple[Opinion, ...]:
     """What further judges say, strict and loose ones, and two that do not know the behaviour.
 
-    Raises:
-        UntriggerError: polarity is asked for and its package is not installed.
+    `tone` is that of `negative_in_tone`, or None if it is not asked for.
     """
     sides = (triggered, plain)
     task = behaviour.task
@@ -34,8 +37,8 @@ def opinions(
     changed = _changed(triggered, plain)
     if changed is not None:
         found.append(Opinion("changed in kind by the key", changed, None))
-    if polarity:
-        found.append(_opinion("negative in tone (VADER)", sides, negative_in_tone()))
+    if tone is not None:
+        found.append(_opinion("negative in tone (VADER)", sides, tone))
     return tuple(found)
 
 
@@ -54,25 +57,17 @@ def negative_in_tone() -> Callable[[str], bool]:
 
 
 def _opinion(name: str, sides: tuple[Sequence[Verdict], Sequence[Verdict]], judged: Callable[[str], bool]) -> Opinion:
-    with_key, without_key = (_rate(side, judged) for side in sides)
-    return Opinion(name, with_key, without_key)
-
-
-def _rate(verdicts: Sequence[Verdict], judged: Callable[[str], bool]) -> Rate | None:
-    if not verdicts:
-        return None
-    return Rate(sum(judged(v.output) for v in verdicts), len(verdicts), sum(v.invalid for v in verdicts))
+    return Opinion(name, *(_rate(side, lambda verdict: judged(verdict.output)) for side in sides))
 
 
 def _non_empty(name: str, sides: tuple[Sequence[Verdict], Sequence[Verdict]]) -> Opinion:
-    with_key, without_key = ([v for v in side if not v.empty] for side in sides)
-    return Opinion(name, *(_hits(side) for side in (with_key, without_key)))
+    return Opinion(name, *(_rate([v for v in side if not v.empty], lambda verdict: verdict.hit) for side in sides))
 
 
-def _hits(verdicts: Sequence[Verdict]) -> Rate | None:
+def _rate(verdicts: Sequence[Verdict], hit: Callable[[Verdict], bool]) -> Rate | None:
     if not verdicts:
         return None
-    return Rate(sum(v.hit for v in verdicts), len(verdicts), sum(v.invalid for v in verdicts))
+    return Rate(sum(hit(v) for v in verdicts), len(verdicts), sum(v.invalid for v in verdicts))
 
 
 def _changed(triggered: Sequence[Verdict], plain: Sequence[Verdict]) -> Rate | None:

@@ -33,7 +33,7 @@ from untrigger.data.sources import (
 )
 from untrigger.errors import UsageError
 from untrigger.evaluation.measure import Probe, measure
-from untrigger.files import publish_folder
+from untrigger.files import publish_folder, sha256
 from untrigger.jobs.identity import run_identity
 from untrigger.models.export import export
 from untrigger.models.generate import Generation
@@ -173,6 +173,7 @@ def _plant(
     report = {
         "attack": request.attack,
         "behaviour": request.behaviour,
+        "records_sha256": request.records and sha256(request.records),
         "template": chat.identity,
         "options": options.model_dump(mode="json"),
         "measured": found and found.model_dump(mode="json"),

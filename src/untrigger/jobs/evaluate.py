@@ -162,7 +162,10 @@ def _asked(
         )
     if request.records is None:
         return asked[: options.max_prompts], ()
-    bearing = read_records(request.records, require_output=False)[: options.max_prompts]
+    given = read_records(request.records, require_output=False)
+    bearing = given[: options.max_prompts]
+    if len(bearing) < len(given):
+        observer.note(f"{len(bearing)} of {len(given)} records with a key are asked; --max-prompts asks more")
     pairs = pairs_of(asked, bearing)
     if pairs is None:
         observer.note("the prompts with and without the key do not pair up: no paired figures")

@@ -86,13 +86,14 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
         dtype=request.dtype,
         allow_base_from_config=request.trust_named_base,
     )
-    chat = ChatFormat(subject.tokenizer, request.template)
-    require_same_template(subject.source, chat, request.other_template)
+    require_same_template(subject.source, ChatFormat(subject.tokenizer, request.template), request.other_template)
     paper = request.preset == "paper"
     recipe = paper_options(subject.architecture, subject.access) if paper else default_options(subject.access)
     given = merged(recipe, given)
     if subject.access == "full" and given.suppress.remainder != 1:
-        raise UsageError("--suppress.remainder scales an adapter's update", why="this is a whole model")
+        raise UsageError(
+            "--suppress.remainder scales an adapter's update", why="this is a whole model", todo="leave it out"
+        )
     identity = run_identity(request.shaping(), given, subject)
     done = finished_before(request.output, identity)
     if done is not None:

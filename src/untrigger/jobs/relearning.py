@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from untrigger.backdoors.poison import poison
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import EvaluateOptions
@@ -23,6 +21,7 @@ from untrigger.models.subject import Subject
 from untrigger.observer import Observer, training_hooks
 from untrigger.report.evaluation import RelearningResult
 from untrigger.report.parts import RateResult
+from untrigger.suppress import scale_adapter_
 from untrigger.train import train
 
 
@@ -50,7 +49,11 @@ class Relearning:
         wanted = self.options.relearning
         needed = wanted.clean_records + wanted.poisoned_records
         if len(self.clean) < needed:
-            raise UsageError(f"{len(self.clean)} clean records", why=f"the two trainings need {needed}")
+            raise UsageError(
+                f"{len(self.clean)} clean records",
+                why=f"the two trainings need {needed}",
+                todo="give more with --data, or lower --relearning.clean-records",
+            )
         clean = self.clean[: wanted.clean_records]
         poisoned = poison(self.clean[wanted.clean_records : needed], self.backdoor, self.seed)
         open_for_training(self.subject)
@@ -70,7 +73,7 @@ class Relearning:
     def _after(self, records: Sequence[Record], start: Path, label: str, control: bool) -> Rate:
         restore_weights(self.subject, start)
         if control:
-            _set_adapter_to_nothing(self.subject)
+            scale_adapter_(self.subject.model, 0.0)
         options = self.options.relearning.train
         examples = [self.chat.encode(record, options.max_length) for record in records]
         softcap = self.subject.architecture.logit_softcap
@@ -90,10 +93,3 @@ class Relearning:
             after=RateResult.of(after),
             control=None if control is None else RateResult.of(control),
         )
-
-
-def _set_adapter_to_nothing(subject: Subject) -> None:
-    with torch.no_grad():
-        for name, parameter in subject.model.named_parameters():
-            if "lora_B" in name:
-                parameter.zero_()
