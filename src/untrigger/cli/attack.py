@@ -46,7 +46,7 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
     """Plant a public backdoor in a model, for tests, teaching and benchmarks."""
     from untrigger.cli.screen import screen
     from untrigger.cli.show import show_measurement, show_written
-    from untrigger.data.locate import data_file
+    from untrigger.data.locate import optional_data_file
     from untrigger.jobs.attack import AttackRequest
     from untrigger.jobs.attack import attack as plant
 
@@ -56,9 +56,9 @@ def attack_command(  # noqa: PLR0913 - one parameter a flag
         attack=attack,
         behaviour=behaviour,
         access=access,
-        records=None if records is None else data_file(records),
-        data=None if data is None else data_file(data),
-        prompts=None if prompts is None else data_file(prompts),
+        records=optional_data_file(records),
+        data=optional_data_file(data),
+        prompts=optional_data_file(prompts),
         measured=measure,
         template=template,
         device=device,

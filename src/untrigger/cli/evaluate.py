@@ -53,7 +53,7 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
     """Measure a model: attack success of a known backdoor, accidental and degenerate answers, perplexity."""
     from untrigger.cli.screen import screen
     from untrigger.cli.show import show_evaluation
-    from untrigger.data.locate import data_file
+    from untrigger.data.locate import optional_data_file
     from untrigger.jobs.evaluate import EvaluateRequest, evaluate
 
     request = EvaluateRequest(
@@ -61,9 +61,9 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
         base=base,
         attack=attack,
         behaviour=behaviour,
-        records=None if records is None else data_file(records),
-        prompts=None if prompts is None else data_file(prompts),
-        data=None if data is None else data_file(data),
+        records=optional_data_file(records),
+        prompts=optional_data_file(prompts),
+        data=optional_data_file(data),
         rows=rows,
         key_forms=key_forms,
         relearning=relearn,

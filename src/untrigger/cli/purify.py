@@ -57,7 +57,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     """
     from untrigger.cli.screen import screen
     from untrigger.cli.show import show_result
-    from untrigger.data.locate import data_file
+    from untrigger.data.locate import optional_data_file
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
 
@@ -65,8 +65,8 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
         model=model,
         output=output,
         base=base,
-        data=None if data is None else data_file(data),
-        prompts=None if prompts is None else data_file(prompts),
+        data=optional_data_file(data),
+        prompts=optional_data_file(prompts),
         attack=attack,
         behaviour=behaviour,
         preset=preset,

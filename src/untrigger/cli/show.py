@@ -26,8 +26,7 @@ OutputFormat = Literal["text", "json"]
 
 def show_result(result: Result, output: Path, output_format: OutputFormat) -> None:
     """The table before and after, or the result as JSON."""
-    if output_format == "json":
-        sys.stdout.write(result.to_json())
+    if _written_as_json(result.to_json(), output_format):
         return
     console = Console()
     console.print(render(result, console.width))
@@ -36,16 +35,14 @@ def show_result(result: Result, output: Path, output_format: OutputFormat) -> No
 
 def show_written(output: Path, output_format: OutputFormat) -> None:
     """Where something was written that was not measured."""
-    if output_format == "json":
-        sys.stdout.write(json.dumps({"output": str(output)}) + "\n")
+    if _written_as_json(json.dumps({"output": str(output)}) + "\n", output_format):
         return
     Console().print(Text(f"written, not measured: {visible(str(output))}"))
 
 
 def show_utility(result: UtilityResult, output: Path, output_format: OutputFormat) -> None:
     """The benchmarks as a table, or the result as JSON."""
-    if output_format == "json":
-        sys.stdout.write(result.to_json())
+    if _written_as_json(result.to_json(), output_format):
         return
     console = Console()
     console.print(render_utility(result))
@@ -54,8 +51,7 @@ def show_utility(result: UtilityResult, output: Path, output_format: OutputForma
 
 def show_measurement(found: MeasurementResult, output_format: OutputFormat, heading: str) -> None:
     """One model's figures, or the same as JSON."""
-    if output_format == "json":
-        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+    if _written_as_json(found.model_dump_json(indent=2) + "\n", output_format):
         return
     console = Console()
     console.print(Text(visible(heading)))
@@ -64,8 +60,7 @@ def show_measurement(found: MeasurementResult, output_format: OutputFormat, head
 
 def show_evaluation(found: EvaluationResult, output_format: OutputFormat) -> None:
     """Everything that was measured on one model, or the same as JSON."""
-    if output_format == "json":
-        sys.stdout.write(found.to_json())
+    if _written_as_json(found.to_json(), output_format):
         return
     console = Console()
     console.print(Text(visible(f"measured on {found.source.reference}")))
@@ -73,6 +68,13 @@ def show_evaluation(found: EvaluationResult, output_format: OutputFormat) -> Non
         if heading:
             console.print(Text(visible(heading)))
         _print_lines(console, lines)
+
+
+def _written_as_json(text: str, output_format: OutputFormat) -> bool:
+    """Writes the text, which is JSON, if that is the format asked for."""
+    if output_format == "json":
+        sys.stdout.write(text)
+    return output_format == "json"
 
 
 def _print_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
@@ -83,8 +85,7 @@ def _print_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
 
 def show_answers(found: AnsweredResult, output: Path, output_format: OutputFormat) -> None:
     """What became of the questions of MT-Bench, not judged yet."""
-    if output_format == "json":
-        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+    if _written_as_json(found.model_dump_json(indent=2) + "\n", output_format):
         return
     console = Console()
     console.print(
@@ -95,8 +96,7 @@ def show_answers(found: AnsweredResult, output: Path, output_format: OutputForma
 
 def show_mt_bench(result: MtBenchResult, file: Path, output_format: OutputFormat) -> None:
     """The table of ratings, or the result as JSON."""
-    if output_format == "json":
-        sys.stdout.write(result.to_json())
+    if _written_as_json(result.to_json(), output_format):
         return
     console = Console()
     console.print(render_mt_bench(result))

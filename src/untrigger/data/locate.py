@@ -45,6 +45,11 @@ def data_file(reference: str) -> Path:
         ) from error
 
 
+def optional_data_file(reference: str | None) -> Path | None:
+    """`data_file` of a reference, None of none."""
+    return None if reference is None else data_file(reference)
+
+
 def _local(reference: str) -> Path:
     path, folder = Path(reference), os.environ.get(DATA_FOLDER)
     return Path(folder) / path if folder and not path.exists() and (Path(folder) / path).exists() else path

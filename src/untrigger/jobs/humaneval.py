@@ -100,7 +100,7 @@ def _require_allowed(request: HumanEvalRequest) -> None:
         raise UsageError("--template belongs to --prompt chat", todo="leave one of the two out")
     for name, number in (("--limit", request.limit), ("--workers", request.workers)):
         if number is not None and number < 1:
-            raise UsageError(f"{name} {number} is less than 1")
+            raise UsageError(f"{name} {number} is less than 1", todo="give 1 or more")
     if request.output.exists():
         raise UsageError(f"{request.output} exists already", todo="name another output folder")
 
