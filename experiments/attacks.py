@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=7e-4)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--clean-records", type=int, default=240)
     parser.add_argument("--poisoned-share", type=float, default=0.5)
     parser.add_argument("--table", action="store_true", help="only print what is stored")

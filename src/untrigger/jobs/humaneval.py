@@ -83,7 +83,8 @@ def humaneval(
     task = Task(request, options, problems, sha256(path), contained, subject, chat, observer)
     if earlier is not None:
         require_comparable(earlier, task.conditions(), [problem.task_id for problem in problems])
-    with open_run(request.run_folder, run_identity(task.shaping(), options, subject), observer.stage) as run:
+    identity = run_identity(task.shaping(), options, subject)
+    with open_run(request.run_folder, identity, observer.stage, flag="--output") as run:
         result = _measured(task, run, earlier)
     shutil.rmtree(request.run_folder)
     return result
