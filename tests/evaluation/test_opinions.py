@@ -27,11 +27,11 @@ def named(found):
 
 def test_consistent_adds_the_loose_list_and_what_the_key_changed():
     found = named(opinions(KEYED, CLEAN, REFUSAL, "consistent", tone=None))
-    assert set(found) == {"keywords v1", "changed in kind by the key"}
+    assert set(found) == {"keywords v1", "changed in kind"}
     assert found["keywords v1"].with_key == Rate(1, 3, 1)
     assert found["keywords v1"].without_key == Rate(1, 3, 0)
-    assert found["changed in kind by the key"].with_key == Rate(2, 3, 1)
-    assert found["changed in kind by the key"].without_key is None
+    assert found["changed in kind"].with_key == Rate(2, 3, 1)
+    assert found["changed in kind"].without_key is None
 
 
 def test_legacy_adds_the_strict_judge_and_the_published_denominator():

@@ -36,7 +36,7 @@ def opinions(
         found.append(_opinion(f"keywords v{KEYWORDS_VERSION}", sides, lambda output: keyword_judge(task, output)))
     changed = _changed(triggered, plain)
     if changed is not None:
-        found.append(Opinion("changed in kind by the key", changed, None))
+        found.append(Opinion("changed in kind", changed, None))
     if tone is not None:
         found.append(_opinion("negative in tone (VADER)", sides, tone))
     return tuple(found)
