@@ -107,7 +107,7 @@ def attack(
     if subject.access == "adapter":
         raise UsageError("a backdoor is planted in a model, not in an adapter", todo="name the base model")
     identity = run_identity(request.shaping(), options, subject)
-    with no_network(), open_run(request.run_folder, identity, observer.stage, flag="--output") as run:
+    with no_network(), open_run(request.run_folder, identity, observer.stage, "--output", observer.note) as run:
         found = _plant(request, options, subject, planted, run, observer)
     shutil.rmtree(request.run_folder)
     return found

@@ -24,6 +24,7 @@ from untrigger.evaluation.statistics import mcnemar
 from untrigger.jobs.findings import findings_result
 from untrigger.jobs.request import Request
 from untrigger.models.export import COMPLETE, export
+from untrigger.models.json_file import parse_object
 from untrigger.models.subject import Source
 from untrigger.report.card import Upstream, model_card
 from untrigger.report.parts import (
@@ -41,7 +42,7 @@ from untrigger.report.parts import (
 from untrigger.report.result import Result
 from untrigger.report.rows import Row, rows_text
 from untrigger.report.summary import signature_result
-from untrigger.runs import RunFolder
+from untrigger.runs import RunFolder, damage
 
 CARD_CHARACTERS = 100_000
 _LICENCE = re.compile(r"^license: *[\"']?(?P<name>[A-Za-z0-9][A-Za-z0-9.+-]{0,60})[\"']?\s*$", re.MULTILINE)
@@ -84,17 +85,21 @@ def finished_before(output: Path, identity: Mapping[str, object]) -> Result | No
     """The result of an output folder that this very run wrote; None if there is no such folder.
 
     Raises:
-        UsageError: the folder is the output of another run.
+        UsageError: the folder is the output of another run, or no longer what that run wrote.
     """
     if not (output / COMPLETE).is_file():
         return None
     try:
-        written = json.loads((output / REPRODUCE).read_text())["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
-        written = None
+        written = parse_object((output / REPRODUCE).read_bytes()).get("identity")
+        told = (output / RESULT).read_bytes()
+    except (OSError, ValueError):
+        written, told = None, b""
     if written != json.loads(json.dumps(identity)):
         raise UsageError(f"{output} holds the output of another run", todo="name another output folder")
-    return Result.from_json((output / RESULT).read_text())
+    wrong = damage(output)
+    if wrong is not None:
+        raise UsageError(f"{output} is damaged: {wrong}", todo="delete it and run again, or name another folder")
+    return Result.from_json(told)
 
 
 def purification_result(finished: Finished, identity: Mapping[str, object]) -> Result:
