@@ -10,7 +10,7 @@ from pathlib import Path
 
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
-from untrigger.defences.pairs import Pairs, trained_pairs
+from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.suppression import suppressed
 from untrigger.extraction import pair_scores
 from untrigger.models.state import restore_weights
@@ -19,7 +19,6 @@ from untrigger.signature.select import choose
 from untrigger.signature.store import load_signature, save_signature
 
 _SYNTHETIC = "The signature comes from our own synthetic backdoors; one unlike all of them may survive."
-_LEFT_OUT = "left-out.txt"
 
 
 def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
@@ -33,7 +32,8 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     """
     folder = _signature(subject, resources, options)
     treated = suppressed(subject, resources, options, load_signature(folder))
-    left_out = (folder / _LEFT_OUT).read_text(encoding="utf-8").splitlines()
+    told = folder / LEFT_OUT
+    left_out = told.read_text(encoding="utf-8").splitlines() if told.exists() else ()
     return replace(treated, limits=(_SYNTHETIC, *left_out, *treated.limits))
 
 
@@ -45,7 +45,8 @@ def _signature(subject: Subject, resources: Resources, options: PurifyOptions) -
         restore_weights(subject, resources.start)
         table = pair_scores(subject, pairs.files, options.signature)
         save_signature(work, choose(table, subject.architecture, options.signature), table)
-        (work / _LEFT_OUT).write_text("".join(f"{why}\n" for why in pairs.left_out), encoding="utf-8")
+        if pairs.left_out:
+            (work / LEFT_OUT).write_text("\n".join(pairs.left_out), encoding="utf-8")
         return 0
 
     return resources.run.stage("signature", extract)
