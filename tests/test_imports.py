@@ -13,7 +13,7 @@ LEVELS = (
     {"config"},
     {"models", "data", "backdoors", "train", "training_state", "observer"},
     {"variants", "signature", "extraction", "suppress", "treatment", "evaluation", "analysis", "runs", "lab"},
-    {"presets", "report"},
+    {"presets", "report", "titration"},
     {"jobs", "defences"},
     {"cli"},
 )

@@ -63,10 +63,17 @@ class VariantOptions(Options):
     records: PositiveInt = 16
     """Clean records per variant; as many poisoned ones are made from them."""
     families: tuple[str, ...] = ()
-    """Behaviour families the variants are drawn from (empty: all)."""
+    """Behaviour families of the synthetic backdoors, with commas between (empty: all)."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of their keys, with commas between (empty: all)."""
     twin: Literal["matched", "published"] = "matched"
     """matched: the clean twin takes as many steps as the poisoned one; published: it sees the clean half only."""
     train: TrainOptions = TrainOptions(learning_rate=1e-3, epochs=3)
+
+    @field_validator("families", "kinds")
+    @classmethod
+    def _split(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return split_names(value)
 
 
 class SignatureOptions(Options):
@@ -111,6 +118,24 @@ class RepairOptions(Options):
     freeze_suppressed: bool = False
     """Keep the suppressed channels as they are."""
     train: TrainOptions = TrainOptions(learning_rate=3.5e-4, batch_size=4)
+
+
+class TitrationOptions(Options):
+    """The strength of the treatment, chosen on canaries: synthetic backdoors that only a copy of the suspect gets."""
+
+    canaries: int = Field(default=0, ge=0, le=9)
+    """Canaries planted in the copy (0: no titration, the ratio is taken as set)."""
+    records: PositiveInt = 24
+    """Poisoned records of each canary, and as many clean ones."""
+    prompts: PositiveInt = 20
+    """Clean records set apart, which every canary is asked on."""
+    target: float = Field(default=0.05, ge=0, lt=1)
+    """Highest share of prompts on which canaries may survive, after the treatment and after re-learning."""
+    train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=3, batch_size=4)
+    """How canaries are planted; of whole models, 1e-4 if not set."""
+    relearning_records: PositiveInt = 40
+    """Clean records set apart for the re-learning."""
+    relearning: TrainOptions = TrainOptions(epochs=1)
 
 
 class BudgetOptions(Options):
@@ -305,6 +330,7 @@ class PurifyOptions(Options):
     signature: SignatureOptions = SignatureOptions()
     suppress: SuppressOptions = SuppressOptions()
     repair: RepairOptions = RepairOptions()
+    titration: TitrationOptions = TitrationOptions()
     budget: BudgetOptions = BudgetOptions()
     finetune: FinetuneOptions = FinetuneOptions()
     consistency: ConsistencyOptions = ConsistencyOptions()

@@ -142,9 +142,9 @@ def test_bad_input_39_records_that_hold_the_key_are_left_out() -> None:
 
 
 def test_bad_input_39_synthetic_keys_that_occur_in_the_data_are_not_used() -> None:
-    usual = unused_backdoors([], (), 0)
+    usual = unused_backdoors([], VariantOptions(), 0)
     records = [Record(" ".join(backdoor.key.texts), "x") for backdoor in usual[:5]]
-    left = unused_backdoors(records, (), 0)
+    left = unused_backdoors(records, VariantOptions(), 0)
     assert not any(holds(record, backdoor.key) for record in records for backdoor in left)
     assert 0 < len(left) < len(usual)
 

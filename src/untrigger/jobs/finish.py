@@ -100,6 +100,8 @@ def finished_before(output: Path, identity: Mapping[str, object]) -> Result | No
 def purification_result(finished: Finished, identity: Mapping[str, object]) -> Result:
     """Everything that `result.json` holds."""
     before, after, signature = finished.before, finished.after, finished.treated.signature
+    titre = finished.treated.titre
+    ratio = titre.rung.ratio if titre else finished.options.signature.ratio
     return Result(
         run=RunResult(
             command="purify",
@@ -117,7 +119,8 @@ def purification_result(finished: Finished, identity: Mapping[str, object]) -> R
         before=before,
         after=after,
         paired=paired_attack_success(finished.rows, finished.options.seed),
-        signature=signature_result(signature, finished.options.signature.ratio) if signature else None,
+        signature=signature_result(signature, ratio) if signature else None,
+        titre=titre,
         regrowth=finished.treated.regrowth,
         verdict=VerdictResult.of(gates(before, after, finished.options.gate)),
         not_tested=not_tested(finished),

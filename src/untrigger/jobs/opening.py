@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from untrigger.backdoors.synthetic import known_families
+from untrigger.backdoors.synthetic import known_families, known_kinds
 from untrigger.config import PurifyOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.readers import read_records
@@ -24,6 +24,7 @@ def check_files(request: Request, options: PurifyOptions) -> None:
         if file is not None:
             read_records(file, require_output=need_output)
     known_families(options.variants.families)
+    known_kinds(options.variants.kinds)
 
 
 def open_suspect(request: Request) -> tuple[Subject, ChatFormat]:
