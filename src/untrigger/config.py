@@ -105,11 +105,11 @@ class SuppressOptions(Options):
 class RepairOptions(Options):
     """Fine-tuning after suppression."""
 
-    records: PositiveInt = 96
+    records: PositiveInt = 192
     """Clean records; as many with a synthetic key are made from others, if there are enough."""
     inject: bool = True
     """First train our own synthetic backdoors in, so that the repair has something to take out."""
-    inject_train: TrainOptions = TrainOptions(learning_rate=7e-4, batch_size=4)
+    inject_train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=1, batch_size=4)
     """How they are trained in."""
     keys: PositiveInt = 40
     """Synthetic keys, at most, that injection and repair take turns with."""
@@ -117,7 +117,7 @@ class RepairOptions(Options):
     """Add records that bear our synthetic keys and their clean answers."""
     freeze_suppressed: bool = False
     """Keep the suppressed channels as they are."""
-    train: TrainOptions = TrainOptions(learning_rate=3.5e-4, batch_size=4)
+    train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=4)
 
 
 class TitrationOptions(Options):

@@ -32,7 +32,7 @@ Side = Literal["attack", "defence"]
 
 
 def shipped_instructions(side: Side) -> list[Record]:
-    """Our instructions for planting or for purifying, so that the two never share one; those shared out come first."""
+    """Our instructions for planting or for purifying; the two never share one."""
     own = [record for index, record in enumerate(instructions("train")) if (index % 2 == 0) == (side == "attack")]
     return own if side == "attack" else [*own, *instructions("defence")]
 
