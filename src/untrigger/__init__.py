@@ -2,8 +2,8 @@
 
 The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`,
 `compare(Request(...))`, `analyse(AnalyseRequest(...))`, `mt_bench(MtBenchRequest(...))`,
-`utility(UtilityRequest(...))`; options are the frozen models of `untrigger.config`.
-Everything is imported on first use.
+`utility(UtilityRequest(...))`, `verify(FOLDER)`, `reproduce(ReproduceRequest(...))`, `sign(FOLDER, KEY)`;
+options are the frozen models of `untrigger.config`. Everything is imported on first use.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from untrigger.jobs.evaluate import EvaluateRequest, evaluate
     from untrigger.jobs.mt_bench import MtBenchRequest, mt_bench
     from untrigger.jobs.purify import purify
+    from untrigger.jobs.reproduce import ReproduceRequest, reproduce
     from untrigger.jobs.request import Request
+    from untrigger.jobs.sign import sign
     from untrigger.jobs.utility import UtilityRequest, utility
+    from untrigger.jobs.verify import verify
 
 __version__ = "0.1.0"
 
@@ -53,6 +56,10 @@ _HOMES = {
     "utility": "untrigger.jobs.utility",
     "UtilityRequest": "untrigger.jobs.utility",
     "UtilityOptions": "untrigger.config",
+    "verify": "untrigger.jobs.verify",
+    "reproduce": "untrigger.jobs.reproduce",
+    "ReproduceRequest": "untrigger.jobs.reproduce",
+    "sign": "untrigger.jobs.sign",
 }
 
 __all__ = [
@@ -66,6 +73,7 @@ __all__ = [
     "MtBenchOptions",
     "MtBenchRequest",
     "PurifyOptions",
+    "ReproduceRequest",
     "Request",
     "UtilityOptions",
     "UtilityRequest",
@@ -75,7 +83,10 @@ __all__ = [
     "evaluate",
     "mt_bench",
     "purify",
+    "reproduce",
+    "sign",
     "utility",
+    "verify",
 ]
 
 

@@ -20,6 +20,9 @@ COMMANDS = {
     "mt-bench": "Have a model's answers to MT-Bench judged.",
     "utility": "Run ten utility benchmarks with lm-eval.",
     "analyse": "Take a poisoned update apart, or compare signatures.",
+    "verify": "Check an output against its checksums, inputs and signature.",
+    "reproduce": "Do a recorded job again and compare the weights.",
+    "sign": "Sign an output.",
     "demo": "Plant, purify and measure in one go.",
     "doctor": "Say what this machine has.",
 }

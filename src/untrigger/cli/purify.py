@@ -50,6 +50,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     keep_run: Annotated[bool, Parameter(help="Keep that folder in the end.", negative="")] = False,
     trust_named_base: TrustNamedBase = False,
     accept_template: AcceptTemplate = False,
+    sign: Annotated[Path | None, Parameter(help="Private key (EC, PEM) to sign OUTPUT with (extra `sign`).")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
@@ -66,7 +67,11 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     from untrigger.data.locate import optional_data_file
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
+    from untrigger.jobs.sign import check_key
+    from untrigger.jobs.sign import sign as sign_output
 
+    if sign is not None:
+        check_key(sign)
     request = Request(
         model=model,
         output=output,
@@ -89,5 +94,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     )
     with screen(quiet) as observer:
         result = purify(request, options, observer)
+    if sign is not None:
+        sign_output(output, sign)
     show_result(result, output, output_format)
     return 0 if result.verdict.met else 1

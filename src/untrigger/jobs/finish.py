@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pydantic import JsonValue
 
 from untrigger import __version__
 from untrigger.backdoors.types import Backdoor
+from untrigger.checksums import COMPLETE
 from untrigger.config import AskOptions, GateOptions, PurifyOptions
 from untrigger.data.chat import ChatFormat, RawFormat
 from untrigger.defences.interface import Treated
@@ -22,13 +22,13 @@ from untrigger.evaluation.attack_success import discordant, lift
 from untrigger.evaluation.judges import KEYWORDS_VERSION
 from untrigger.evaluation.statistics import mcnemar
 from untrigger.jobs.findings import findings_result
+from untrigger.jobs.record import portable, portable_source, read_record, writer
 from untrigger.jobs.request import Request
-from untrigger.models.export import COMPLETE, export
+from untrigger.models.export import export
 from untrigger.models.subject import Source
 from untrigger.report.card import Upstream, model_card
 from untrigger.report.parts import (
     DifferenceResult,
-    EnvironmentResult,
     GateResult,
     MeasurementResult,
     PairedResult,
@@ -38,6 +38,7 @@ from untrigger.report.parts import (
     StageResult,
     VerdictResult,
 )
+from untrigger.report.reproduction import Reproduction
 from untrigger.report.result import Result
 from untrigger.report.rows import Row, rows_text
 from untrigger.report.summary import signature_result
@@ -45,7 +46,7 @@ from untrigger.runs import RunFolder
 
 CARD_CHARACTERS = 100_000
 _LICENCE = re.compile(r"^license: *[\"']?(?P<name>[A-Za-z0-9][A-Za-z0-9.+-]{0,60})[\"']?\s*$", re.MULTILINE)
-RESULT, REPRODUCE, ROWS = "result.json", "reproduce.json", "rows.jsonl"
+RESULT, ROWS = "result.json", "rows.jsonl"
 
 
 @dataclass(frozen=True)
@@ -64,40 +65,32 @@ class Finished:
     rows: Sequence[Row]
 
 
-def finish(finished: Finished, identity: Mapping[str, object]) -> Result:
+def finish(finished: Finished, record: Reproduction) -> Result:
     """Writes the output folder and returns its result; the run folder goes unless it is to be kept."""
-    result = purification_result(finished, identity)
+    result = purification_result(finished, record)
     subject = finished.treated.subject
-    texts = {
-        RESULT: result.to_json(),
-        REPRODUCE: json.dumps({"request": request_json(finished.request), "identity": identity}, indent=1) + "\n",
-        ROWS: rows_text(finished.rows, Path(ROWS)),
-    }
+    texts = {RESULT: result.to_json(), ROWS: rows_text(finished.rows, Path(ROWS))}
     card = model_card(result, upstream_of(subject.source), subject.access)
-    export(subject, finished.request.output, card, texts)
+    export(subject, finished.request.output, card, texts, writer(record))
     if not finished.request.keep_run:
         shutil.rmtree(finished.run.path)
     return result
 
 
-def finished_before(output: Path, identity: Mapping[str, object]) -> Result | None:
+def finished_before(output: Path, record: Reproduction) -> Result | None:
     """The result of an output folder that this very run wrote; None if there is no such folder.
 
     Raises:
-        UsageError: the folder is the output of another run.
+        UsageError: the folder is the output of another run, or its record is broken.
     """
     if not (output / COMPLETE).is_file():
         return None
-    try:
-        written = json.loads((output / REPRODUCE).read_text())["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
-        written = None
-    if written != json.loads(json.dumps(identity)):
+    if read_record(output).model_copy(update={"outputs": {}}) != record:
         raise UsageError(f"{output} holds the output of another run", todo="name another output folder")
     return Result.from_json((output / RESULT).read_text())
 
 
-def purification_result(finished: Finished, identity: Mapping[str, object]) -> Result:
+def purification_result(finished: Finished, record: Reproduction) -> Result:
     """Everything that `result.json` holds."""
     before, after, signature = finished.before, finished.after, finished.treated.signature
     titre = finished.treated.titre
@@ -109,7 +102,7 @@ def purification_result(finished: Finished, identity: Mapping[str, object]) -> R
             version=__version__,
             seeds=(finished.options.seed,),
         ),
-        source=source_result(finished.source),
+        source=portable_source(finished.source),
         scoring=scoring_result(finished.backdoor, finished.chat, finished.options.measure),
         findings=findings_result(finished.treated.subject),
         stages=tuple(
@@ -124,7 +117,7 @@ def purification_result(finished: Finished, identity: Mapping[str, object]) -> R
         regrowth=finished.treated.regrowth,
         verdict=VerdictResult.of(gates(before, after, finished.options.gate)),
         not_tested=not_tested(finished),
-        environment=EnvironmentResult.model_validate(identity["environment"]),
+        environment=record.environment,
     )
 
 
@@ -220,8 +213,8 @@ def source_result(source: Source) -> SourceResult:
 
 
 def request_json(request: Request) -> dict[str, JsonValue]:
-    """What was asked for, as plain JSON values."""
-    return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(request).items()}
+    """What was asked for, as plain JSON values, without the folders above its files."""
+    return {name: portable(v) if isinstance(v, str | Path) else v for name, v in asdict(request).items()}
 
 
 def upstream_of(source: Source) -> Upstream:

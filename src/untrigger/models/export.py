@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from untrigger.checksums import RECORD, UNLISTED, Recorder, seal
 from untrigger.errors import UntriggerError, UsageError
-from untrigger.files import publish_folder, sha256, write_text_atomic
+from untrigger.files import publish_folder, write_text_atomic
 from untrigger.models.adapters import ADAPTER_CONFIG, live_name, published_adapter_config
 from untrigger.models.architecture import loaded_name
 from untrigger.models.checkpoint import (
@@ -30,7 +31,6 @@ from untrigger.models.load import quiet
 from untrigger.models.subject import Subject
 from untrigger.models.tokenizer_files import TOKENIZER_JSON, TOKENIZER_OTHER, has_own_tokenizer, load_tokenizer
 
-COMPLETE = "COMPLETE"
 GENERATION = "generation_config.json"
 # Settings of decoding; lists of tokens to force, suppress or prefer can hide a behaviour and are left out.
 _GENERATION_KEYS = frozenset(
@@ -46,13 +46,18 @@ _EXACT, _ROUNDED = 1e-4, 0.1
 
 
 def export(
-    subject: Subject, destination: Path, card: str | None = None, extra_files: Mapping[str, str] | None = None
+    subject: Subject,
+    destination: Path,
+    card: str | None = None,
+    extra_files: Mapping[str, str] | None = None,
+    record: Recorder | None = None,
 ) -> dict[str, str]:
     """Write the model or the adapter as a new folder, `card` as README.md and further text files by name.
 
     Shards, names and types are those of the input; what was not edited is kept bit for bit; configuration and
     tokenizer are parsed and written anew. The folder is read back and compared with the live model before it
-    gets its name, and `COMPLETE` in it holds the SHA-256 of every other file, which is also returned.
+    gets its name. `SHA256SUMS` in it lists the SHA-256 of every file, which is also returned, and `COMPLETE` seals
+    that list; `record` makes the text of `reproduce.json` from the hashes of the model's own files.
 
     Raises:
         UsageError: the destination exists, or an extra file has a name that is taken or has a path in it.
@@ -66,8 +71,7 @@ def export(
         _write(subject, folder)
         _write_texts(folder, texts)
         _verify(subject, folder)
-        hashes.update({path.name: sha256(path) for path in sorted(folder.iterdir())})
-        write_object(folder / COMPLETE, hashes)
+        hashes.update(seal(folder, record, reports=texts))
 
     publish_folder(build, destination)
     return hashes
@@ -103,7 +107,7 @@ def _write_configurations(source: Path, folder: Path) -> None:
 def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         replaces = (folder / name).exists() and name != "chat_template.jinja"
-        if Path(name).name != name or name in ("", ".", "..", COMPLETE) or replaces:
+        if Path(name).name != name or name in ("", ".", "..", RECORD, *UNLISTED) or replaces:
             raise UsageError(f"extra file {name!r}", why="its name is taken or has a path in it")
         write_text_atomic(folder / name, text)
 
