@@ -164,6 +164,15 @@ def test_divergence_is_an_error():
         train(model, EXAMPLES, OPTIONS, seed=0)
 
 
+def test_a_training_after_one_that_diverged_is_like_any_other():
+    first, second = tiny_model(), tiny_model()
+    for parameter in second.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    for model in (first, second):
+        train(model, EXAMPLES, OPTIONS, seed=1)
+    assert_equal(weights(first), weights(second))
+
+
 def test_no_records_is_an_error():
     with pytest.raises(UsageError, match="no records"):
         train(tiny_model(), [], OPTIONS, seed=0)

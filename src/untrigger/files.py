@@ -71,7 +71,7 @@ def publish_folder(build: Callable[[Path], None], destination: Path) -> None:
         try:
             temporary.mkdir(parents=True)
             build(temporary)
-            _sync_tree(temporary)
+            sync_tree(temporary)
             _require_absent(destination)
             temporary.rename(destination)
             sync(destination.parent)
@@ -126,7 +126,8 @@ def _temporary_sibling(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Wait until every file and folder below, and the folder itself, is on the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
             sync(Path(parent, name))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from untrigger.errors import Interrupted
 from untrigger.train import Hooks, Progress
 
 
@@ -59,5 +60,15 @@ def training_hooks(observer: Observer, label: str, state_folder: Path | None) ->
 
 
 def prompt_counter(observer: Observer, label: str, total: int) -> Callable[[int], None]:
-    """A callback for generation that reports prompts done of a total."""
-    return lambda done: observer.prompts(label, done, total)
+    """A callback for generation that reports prompts done of a total.
+
+    It raises Interrupted between two batches if the observer asks to stop.
+    """
+
+    def told(done: int) -> None:
+        observer.prompts(label, done, total)
+        if done < total and observer.stop():
+            where = f"stopped at {label}, after {done} of {total} prompts"
+            raise Interrupted(where, todo="run the same command again")
+
+    return told

@@ -24,6 +24,7 @@ from untrigger.config import TrainOptions
 from untrigger.data.chat import Example
 from untrigger.errors import Diverged, Interrupted, OutOfMemory, UsageError
 from untrigger.models.forward import collate, response_logits, shared_prefix
+from untrigger.models.memory import in_batches, is_out_of_memory
 from untrigger.training_state import TrainingState, load_state, save_state
 
 Model: TypeAlias = PreTrainedModel | PeftModel
@@ -178,6 +179,8 @@ class _Loop:
         self.live = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.live:
             raise UsageError("the model has no trainable parameter")
+        for parameter in self.live.values():
+            parameter.grad = None  # an earlier training that diverged may have left one
         if frozen and options.weight_decay:
             raise UsageError("frozen channels and weight decay exclude each other", why="decay moves frozen entries")
         self.frozen = frozen
@@ -226,7 +229,7 @@ class _Loop:
         while True:
             try:
                 return self._accumulate(batch)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.micro == 1:
@@ -254,11 +257,6 @@ class _Loop:
         return loss_sum / total
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocator ran out: CUDA's own error type, or the CPU allocator's message."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def response_loss_sum(
     model: Model, examples: Sequence[Example], prefix: Sequence[int], softcap: float | None = None
 ) -> Float[Tensor, ""]:
@@ -273,10 +271,16 @@ def response_loss_sum(
 def negative_log_likelihood(
     model: Model, examples: Sequence[Example], batch_size: int = 16, softcap: float | None = None
 ) -> tuple[float, int]:
-    """Summed negative log-likelihood (nats) of the response tokens, and their number."""
+    """Summed negative log-likelihood (nats) of the response tokens, and their number.
+
+    Raises:
+        OutOfMemory: not even one record fits.
+    """
     prefix = shared_prefix([example.prompt for example in examples])
     order = sorted(examples, key=len)
-    total = 0.0
-    for start in range(0, len(order), batch_size):
-        total += response_loss_sum(model, order[start : start + batch_size], prefix, softcap).item()
+
+    def loss(batch: Sequence[Example]) -> float:
+        return response_loss_sum(model, batch, prefix, softcap).item()
+
+    total = sum(found for _, found in in_batches(order, batch_size, loss, "record"))
     return total, sum(len(example.response) for example in examples)

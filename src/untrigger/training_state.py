@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from untrigger.files import sync, sync_tree
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -37,7 +38,7 @@ def save_state(
     parameters: Mapping[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Replaces the saved state; a crash at any moment leaves the old one or the new one."""
+    """Replaces the saved state; a crash or a power cut at any moment leaves the old one or the new one."""
     fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -47,13 +48,12 @@ def save_state(
             tensors[f"{moment}/{name}"] = optimiser.state[parameter][moment].contiguous()
     save_file(tensors, str(fresh / "state.safetensors"))
     (fresh / "state.json").write_text(json.dumps(asdict(state)))
-    for file in fresh.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    sync_tree(fresh)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

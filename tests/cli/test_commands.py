@@ -46,14 +46,6 @@ def model(tmp_path: Path) -> Path:
     return save_tiny(tmp_path / "model")
 
 
-@pytest.fixture
-def records(tmp_path: Path) -> Path:
-    path = tmp_path / "clean.jsonl"
-    rows = [{"instruction": f"Count up to {number}.", "output": f"{number} done"} for number in range(12)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def assert_refused(done: Done, code: int, *words: str) -> None:
     assert done.returncode == code, (done.returncode, done.stderr)
     last = done.stderr.strip().splitlines()[-1]

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from jobs_options import SMALL
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from jobs_options import SMALL
 from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
 from untrigger.cli.options import DEFENCE_NAMES
 from untrigger.config import BudgetOptions, PurifyOptions, RepairOptions, SignatureOptions
@@ -148,64 +145,6 @@ def test_paper_preset_leaves_out_injection(tmp_path, suspect, records):
     names = [stage.name for stage in result.stages]
     assert "injection" not in names
     assert result.signature is not None and result.signature.ratio == 0.03
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = {paths!r}
-from jobs_options import SMALL
-from untrigger.jobs.purify import purify
-from untrigger.jobs.request import Request
-from untrigger.observer import Silent
-
-class Killer(Silent):
-    def stage(self, name, finished):
-        if name == {stage!r} and not finished and {at_start!r}:
-            os.kill(os.getpid(), signal.SIGKILL)
-    def training(self, label, progress):
-        if {stage!r} in label and progress.step == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-purify(Request({model!r}, Path({output!r}), data=Path({data!r})), SMALL, Killer())
-"""
-
-
-@pytest.mark.parametrize(
-    "stage", ["before", "pair-02", "pair 2 of 2 clean", "signature", "injection", "repair", "after"]
-)
-def test_kill_9_in_a_stage_and_the_same_call_end_as_an_unbroken_run(tmp_path, suspect, records, stage):
-    output = tmp_path / "out"
-    script = KILLED.format(
-        paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
-        stage=stage,
-        at_start="pair 2" not in stage,
-        model=str(suspect),
-        output=str(output),
-        data=str(records),
-    )
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    purify(Request(str(suspect), output, data=records), SMALL)
-    purify(Request(str(suspect), tmp_path / "whole", data=records), SMALL)
-    assert weights_hash(output) == weights_hash(tmp_path / "whole")
-
-
-def test_a_second_run_on_one_folder_is_refused(tmp_path, suspect, records):
-    request = Request(str(suspect), tmp_path / "out", data=records)
-
-    class Second(Silent):
-        message = ""
-
-        def training(self, label, progress):
-            if not Second.message:
-                try:
-                    purify(request, SMALL)
-                except UsageError as error:
-                    Second.message = error.line()
-
-    purify(request, SMALL, Second())
-    assert "in use by process" in Second.message
 
 
 def test_time_is_told(tmp_path, suspect, records):

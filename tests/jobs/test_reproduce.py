@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from jobs_options import SMALL, SMALL_ATTACK
 
+from jobs_options import SMALL, SMALL_ATTACK
 from tiny import save_tiny, save_tiny_adapter
 from untrigger.config import PurifyOptions
 from untrigger.errors import Interrupted, UsageError

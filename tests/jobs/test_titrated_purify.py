@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from jobs_options import ONE_EPOCH, SMALL
 
+from jobs_options import ONE_EPOCH, SMALL
 from tiny import save_tiny, save_tiny_adapter
 from untrigger.config import PurifyOptions, TitrationOptions
 from untrigger.defences import titration

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from jobs_options import SMALL, SMALL_ATTACK
 
+from jobs_options import SMALL, SMALL_ATTACK
 from tiny import save_tiny, save_tiny_adapter
 from untrigger.checksums import seal
 from untrigger.errors import InputRefused, UsageError

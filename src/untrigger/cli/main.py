@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cyclopts import App, CycloptsError
 
@@ -44,7 +47,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
         "--format=json" in given
     )
     try:
-        code = app(given, exit_on_error=False, print_error=False)
+        with _terminable():
+            code = app(given, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _say(as_json, "usage", " ".join(str(error).split()), "see untrigger --help")
         sys.exit(4)
@@ -53,7 +57,30 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # a defect of ours must not end with the code of a gate that is not met
+        _fail(as_json, error)
+        raise SystemExit(2) from error
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM acts as Ctrl-C wherever no command handles it."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _fail(as_json: bool, error: Exception) -> None:
+    from untrigger.models.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
+        todo = "use a smaller model, a narrower --dtype or a machine with more memory"
+        _say(as_json, "out_of_memory", "out of memory", todo)
+    else:
+        traceback.print_exception(error)
 
 
 def _say(as_json: bool, error_code: str, text: str, todo: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +16,12 @@ from rich.text import Text
 from untrigger.report.text import visible
 from untrigger.train import Progress as TrainingProgress
 
+STANDARD_ERROR = 2
 PLAIN_SECONDS = 30.0  # without a terminal, how often a long training says where it stands
 
 
 class StopFlag:
-    """Set by the first SIGINT or SIGTERM; the second ends the process at once."""
+    """Set by the first SIGINT or SIGTERM; the second ends the work at once, a third the process."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -29,9 +30,10 @@ class StopFlag:
         """Handles a signal."""
         if self.wanted:
             signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            raise KeyboardInterrupt
         self.wanted = True
-        sys.stderr.write("\nstopping after this step; once more to stop now\n")
+        # Not through sys.stderr, which the signal may have met in the middle of a write.
+        os.write(STANDARD_ERROR, b"\nstopping after this step; once more to stop now\n")
 
 
 class Screen:

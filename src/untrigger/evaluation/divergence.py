@@ -15,6 +15,7 @@ from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
 from untrigger.models.forward import collate, response_logits, shared_prefix
+from untrigger.models.memory import in_batches
 from untrigger.models.subject import Subject
 
 MOST_TOKENS = 1024
@@ -39,18 +40,19 @@ def log_probabilities(
 
     Raises:
         UsageError: no reference answers.
+        OutOfMemory: not even one of them fits.
     """
     examples = _first_examples([chat.encode(record, LONGEST_RECORD) for record in reference])
     if not examples:
         raise UsageError("no reference answers to compare the models on")
     prefix = shared_prefix([example.prompt for example in examples])
     device = next(subject.model.parameters()).device
-    pieces = []
-    for start in range(0, len(examples), batch_size):
-        batch = collate(examples[start : start + batch_size], prefix, device)
-        logits = response_logits(subject.model, batch, subject.architecture.logit_softcap)
-        pieces.append(logits.float().log_softmax(dim=-1).half().cpu())
-    return torch.cat(pieces)[:MOST_TOKENS]
+
+    def values(batch: Sequence[Example]) -> Tensor:
+        logits = response_logits(subject.model, collate(batch, prefix, device), subject.architecture.logit_softcap)
+        return logits.float().log_softmax(dim=-1).half().cpu()
+
+    return torch.cat([found for _, found in in_batches(examples, batch_size, values, "record")])[:MOST_TOKENS]
 
 
 def divergence(

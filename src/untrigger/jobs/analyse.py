@@ -116,7 +116,7 @@ def analyse(
     asking = Asking(subject, chat, backdoor.behaviour, options, observer)
     work = Ablations(base, groups, asking, Probe(tuple(prompts), (), backdoor, options.seed))
     del base  # the work lets go of it as soon as its weights are stored
-    with open_run(request.run_folder, identity, work.announce, flag="--output") as run:
+    with open_run(request.run_folder, identity, work.announce, "--output", observer.note) as run:
         found = work.measured(run, ablations)
         result = _result(request, options, work, base_source, backdoor, found, run)
         _write(request, options, result)

@@ -110,7 +110,7 @@ def attack(
         raise UsageError("a backdoor is planted in a model, not in an adapter", todo="name the base model")
     identity = run_identity(request.shaping(), options, subject)
     record = writer(run_record("attack", request.shaping(), options, subject))
-    with no_network(), open_run(request.run_folder, identity, observer.stage, flag="--output") as run:
+    with no_network(), open_run(request.run_folder, identity, observer.stage, "--output", observer.note) as run:
         found = _plant(request, options, subject, planted, run, observer, record)
     shutil.rmtree(request.run_folder)
     return found

@@ -73,7 +73,7 @@ def compare(
         "relearning": options.relearning.model_dump(mode="json"),
     }
     identity = run_identity(asked, treatment, suspect.subject)
-    with no_network(), open_run(request.output, identity, observer.stage, flag="--output") as run:
+    with no_network(), open_run(request.output, identity, observer.stage, "--output", observer.note) as run:
         prepared, others = set_apart(suspect, prepare(suspect, run), options.relearning, run)
         common = Common(request, options, treatment, suspect, prepared, others, reference)
         result = _result(common, run, chosen)

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from untrigger import __version__
 from untrigger.backdoors.types import Backdoor
-from untrigger.checksums import COMPLETE
+from untrigger.checksums import COMPLETE, changes
 from untrigger.config import AskOptions, GateOptions, PurifyOptions
 from untrigger.data.chat import ChatFormat, RawFormat
 from untrigger.defences.interface import Treated
@@ -81,12 +81,15 @@ def finished_before(output: Path, record: Reproduction) -> Result | None:
     """The result of an output folder that this very run wrote; None if there is no such folder.
 
     Raises:
-        UsageError: the folder is the output of another run, or its record is broken.
+        UsageError: the folder is the output of another run, its record is broken, or a file was changed since.
     """
     if not (output / COMPLETE).is_file():
         return None
     if read_record(output).model_copy(update={"outputs": {}}) != record:
         raise UsageError(f"{output} holds the output of another run", todo="name another output folder")
+    found = ", ".join(f"{change.name} {change.kind}" for change in changes(output))
+    if found:
+        raise UsageError(f"{output} is damaged: {found}", todo="delete it and run again, or name another folder")
     return Result.from_json((output / RESULT).read_text())
 
 

@@ -87,7 +87,7 @@ def humaneval(
     if earlier is not None:
         require_comparable(earlier, task.conditions(), [problem.task_id for problem in problems])
     identity = run_identity(task.shaping(), options, subject)
-    with no_network(), open_run(request.run_folder, identity, observer.stage, flag="--output") as run:
+    with no_network(), open_run(request.run_folder, identity, observer.stage, "--output", observer.note) as run:
         result = _measured(task, run, earlier)
     shutil.rmtree(request.run_folder)
     return result

@@ -100,6 +100,8 @@ def _write_records(suspect: Suspect, work: Path) -> int:
     if suspect.backdoor is not None:
         # Prompts that hold the key already could not tell key from no key.
         prompts = without_keys(prompts, [suspect.backdoor.key]).kept
+    if not prompts:
+        raise UsageError("no prompt is left to ask", why="all hold the key", todo="give others with --prompts")
     write_records(work / "clean.jsonl", clean)
     write_records(work / "prompts.jsonl", prompts[: suspect.measure.max_prompts])
     write_records(work / "reference.jsonl", reference[: suspect.measure.max_prompts])

@@ -61,7 +61,7 @@ def _purified(
     done = finished_before(request.output, record)
     if done is not None:
         return done
-    with open_run(request.run_folder, identity, suspect.observer.stage) as run:
+    with open_run(request.run_folder, identity, suspect.observer.stage, note=suspect.observer.note) as run:
         return finish(_treated(request, given, chosen, suspect, reference, run), record)
 
 

@@ -72,7 +72,7 @@ def run_side(
     def on_stage(name: str, finished: bool) -> None:
         observer.stage(f"{label}{name}", finished)
 
-    with open_run(folder, identity, on_stage) as run:
+    with open_run(folder, identity, on_stage, note=observer.note) as run:
         return _side(source, plan, _task_folders(source, plan, run, observer, label))
 
 

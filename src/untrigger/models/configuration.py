@@ -150,6 +150,7 @@ def _empty_model(path: Path, config: PretrainedConfig) -> nn.Module:
         AttributeError,
         RuntimeError,
         ArithmeticError,
+        AssertionError,
         ImportError,
     ) as error:
         raise InputRefused(f"{path}: no model can be built from it", why=str(error)) from error

@@ -14,6 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from untrigger.data.chat import ChatFormat, PromptFormat
 from untrigger.data.records import Record
 from untrigger.models.forward import causal_model, expanded_prefix, head_logits, shared_prefix
+from untrigger.models.memory import in_batches
 from untrigger.models.sampling import Pick, Sampling, picker
 
 DECIDED_EVERY = 4
@@ -155,17 +156,21 @@ def _answers(
     prefix = tuple(shared_prefix([one.ids for one in asked]))
     order = sorted(range(len(asked)), key=lambda index: len(asked[index].ids))
     answers = [Answer("", True)] * len(asked)
+
+    def answered(chosen: Sequence[int]) -> list[Answer]:
+        own = [asked[index] for index in chosen]
+        return _batch_answers(_Batch(causal_model(model), prefix, own, rule, picker(rule.sampling, chosen)))
+
     training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            own = [asked[index] for index in chosen]
-            batch = _Batch(causal_model(model), prefix, own, rule, picker(rule.sampling, chosen))
-            for index, answer in zip(chosen, _batch_answers(batch), strict=True):
+        done = 0
+        for chosen, found in in_batches(order, batch_size, answered, "prompt"):
+            for index, answer in zip(chosen, found, strict=True):
                 answers[index] = answer
+            done += len(chosen)
             if on_batch is not None:
-                on_batch(start + len(chosen))
+                on_batch(done)
     finally:
         model.train(training)
     return answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from untrigger.errors import UntriggerError
 from untrigger.files import require_space, sha256
@@ -32,8 +33,11 @@ FAILURES = (
     OfflineModeIsEnabled,
     LocalEntryNotFoundError,
     OSError,
+    ValueError,
+    TypeError,
+    KeyError,
 )
-"""What a fetch from the hub may end in."""
+"""What a fetch from the hub may end in; the last three if something else answers in the hub's place."""
 _REFERENCE = re.compile(rf"(?:hf://)?{PINNED_ID}", re.ASCII)
 _ALLOWED = ["README.md", "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 # Other formats lie in subfolders; `consolidated` files hold the weights again in a layout of their own.
@@ -75,11 +79,12 @@ def _fetch(reference: str, model: str, commit: str | None) -> Source:
     folder = Path(
         snapshot_download(model, revision=info.sha, allow_patterns=_ALLOWED, ignore_patterns=_IGNORED, max_workers=4)
     )
-    for name, expected in _hashes(info).items():
-        if (folder / name).exists() and sha256(folder / name) != expected:
+    for file in info.siblings or ():
+        path = folder / file.rfilename
+        if path.exists() and not _as_announced(path, file):
             raise UntriggerError(
-                f"hub model {reference}: {name} differs from what the hub announced",
-                todo=f"delete {folder / name} and fetch it again",
+                f"hub model {reference}: {file.rfilename} differs from what the hub announced",
+                todo=f"delete {path} and fetch it again",
             )
     return Source(reference=reference, folder=folder, commit=info.sha)
 
@@ -92,5 +97,14 @@ def _sizes(info: ModelInfo) -> dict[str, int]:
     }
 
 
-def _hashes(info: ModelInfo) -> dict[str, str]:
-    return {file.rfilename: file.lfs.sha256 for file in info.siblings or () if file.lfs is not None}
+def _as_announced(path: Path, file: RepoSibling) -> bool:
+    """Whether a file has the size and the hash that the hub tells: SHA-256 of large ones, git's own of the others."""
+    if file.size is not None and path.stat().st_size != file.size:
+        return False
+    if file.lfs is not None:
+        return sha256(path) == file.lfs.sha256
+    return file.blob_id is None or _git_hash(path.read_bytes()) == file.blob_id
+
+
+def _git_hash(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

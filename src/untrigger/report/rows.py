@@ -74,7 +74,7 @@ def read_rows(path: Path) -> list[Row]:
     try:
         for values in flat:
             found.append(_row(values))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         place = f"{path}, line {len(found) + 1 + (path.suffix == '.csv')}"
         raise UsageError(f"{place}: no row of a measurement", why=_first_fault(error)) from error
     return found

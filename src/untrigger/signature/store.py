@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from untrigger.errors import InputRefused, UntriggerError
-from untrigger.files import disk_errors, write_text_atomic
+from untrigger.files import disk_errors, sync, write_text_atomic
 from untrigger.models.architecture import Projection, Role
 from untrigger.signature.score import ChannelScores
 from untrigger.signature.select import ScoreTable
@@ -135,7 +135,9 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         with disk_errors(path.parent):
             save_file(tensors, part)
+            sync(part)
             part.replace(path)
+            sync(path.parent)
     except SafetensorError as fault:
         raise UntriggerError(f"{path}: cannot be written", why=str(fault)) from fault
 

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-import torch
-
 from untrigger.config import MtBenchOptions
 from untrigger.data.chat import ChatFormat
-from untrigger.errors import InputRefused, Interrupted, OutOfMemory, UsageError
+from untrigger.errors import InputRefused, Interrupted, UsageError
 from untrigger.evaluation.mt_bench.journal import Journal, Line
 from untrigger.evaluation.mt_bench.questions import Question
 from untrigger.models.forward import causal_model
@@ -74,7 +72,7 @@ def answer_questions(
     Raises:
         InputRefused: no conversation at all can be put into the model's template.
         Interrupted: the observer asked to stop.
-        OutOfMemory: a batch does not fit.
+        OutOfMemory: not even one answer fits.
     """
     done = {line.question_id for line in journal.lines}
     chat.conversation_ids(questions[0].turns[:1])
@@ -145,21 +143,15 @@ def _next_turn(
         return after
     temperature = talks[0].question.temperature
     seeds = tuple(question_seed(options.seed, talks[index].question.question_id, turn + 1) for index in prompts)
-    try:
-        answers = answer_prompts(
-            subject.model,
-            chat,
-            list(prompts.values()),
-            Generation(options.max_new_tokens, len(prompts)),
-            limits=[min(options.max_new_tokens, context - len(prompt)) for prompt in prompts.values()],
-            sampling=Sampling(temperature, seeds) if temperature > 0 else None,
-            softcap=subject.architecture.logit_softcap,
-        )
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"{len(prompts)} answers of {options.max_new_tokens} tokens do not fit into memory",
-            todo="use another output folder and a smaller --batch-size",
-        ) from error
+    answers = answer_prompts(
+        subject.model,
+        chat,
+        list(prompts.values()),
+        Generation(options.max_new_tokens, len(prompts)),
+        limits=[min(options.max_new_tokens, context - len(prompt)) for prompt in prompts.values()],
+        sampling=Sampling(temperature, seeds) if temperature > 0 else None,
+        softcap=subject.architecture.logit_softcap,
+    )
     for index, answer in zip(prompts, answers, strict=True):
         said = (*talks[index].asked(turn), answer.text)
         after[index] = replace(talks[index], said=said, complete=(*talks[index].complete, answer.complete))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,8 @@ VERSION = "0.4.13"
 LOG, ORDER = "evaluation.log", "order.json"
 _LAST_LINES, _LINE_LENGTH = 4, 160
 _LISTEN_SECONDS, _PATIENCE_SECONDS = 0.2, 5.0
+_SILENCE_SECONDS = 3600.0
+"""A child that says nothing for so long hangs: it tells of every answered item, and else loads models and data."""
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
 _ERRORS: Mapping[str, type[UntriggerError]] = {
     kind.error_code: kind for kind in (UntriggerError, InputRefused, UsageError, OutOfMemory)
@@ -78,14 +81,18 @@ class Child:
         Raises:
             Interrupted: the observer asked to stop.
             OutOfMemory: the child was killed.
-            UntriggerError: the child failed; an error of ours is raised as its own kind.
+            UntriggerError: the child failed or hangs; an error of ours is raised as its own kind.
         """
         folder = self._order.inbox / task
+        heard = time.monotonic()
         while not folder.is_dir():
             if self._observer.stop():
                 raise Interrupted(f"stopped at {task}; finished tasks are kept", todo="run the same command again")
             with suppress(Empty):
                 self._heard(self._lines.get(timeout=_LISTEN_SECONDS), task, label)
+                heard = time.monotonic()
+            if time.monotonic() - heard > _SILENCE_SECONDS:
+                raise self._hanging(task)
             if self._over.is_set() and self._lines.empty() and not folder.is_dir():
                 raise self._ended(task)
         for file in folder.iterdir():
@@ -104,6 +111,13 @@ class Child:
                 raise _ERRORS.get(code, UntriggerError)(what, why=why, todo=todo)
             case _:
                 pass  # a finished task is seen by its folder
+
+    def _hanging(self, task: str) -> UntriggerError:
+        return UntriggerError(
+            f"the evaluation process hangs at {task} and was ended: no word in {_SILENCE_SECONDS:g} seconds",
+            why=f"its last lines: {last_lines(self._log)}",
+            todo=f"run the same command again; finished tasks are kept; the log is {self._log}",
+        )
 
     def _ended(self, task: str) -> UntriggerError:
         code = self._process.wait()

@@ -99,7 +99,7 @@ def _entry(path: Path, name: str, value: object) -> HeaderEntry:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise broken(path, f"{name} is described by other things than type, shape and place")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if dtype not in ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise InputRefused(
             f"{path}: {name} is stored as {json.dumps(dtype)[:40]}",
             why="quantised or unsupported",

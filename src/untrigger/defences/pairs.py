@@ -1,0 +1,93 @@
+"""The pairs of a run, each a stage; one whose training diverges is tried once more and then left out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from untrigger.config import VariantOptions
+from untrigger.defences.interface import Resources
+from untrigger.errors import Diverged
+from untrigger.models.subject import Subject
+from untrigger.variants import PAIR, VariantPlan, plan_variants, train_pair
+
+LEFT_OUT = "left-out.txt"
+"""Stands in a stage in place of the pair: why there is none."""
+FEWEST_PAIRS = 2
+"""Alignment compares pairs, so that one pair has none."""
+_NEXT_SEED = 500
+"""Added to a plan's seed for the second try; plans of one run differ by less than a hundred."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The files of the trained pairs, and a sentence for each that is missing."""
+
+    files: tuple[Path, ...]
+    left_out: tuple[str, ...]
+
+
+def trained_pairs(subject: Subject, resources: Resources, options: VariantOptions) -> Pairs:
+    """Trains every pair that the run folder does not hold yet; the subject's weights are moved.
+
+    Raises:
+        UsageError: too few clean records or synthetic keys.
+        Diverged: fewer than two pairs could be trained.
+        Interrupted, OutOfMemory: from the trainings.
+    """
+    plans = plan_variants(resources.clean, options, resources.seed)
+    folders = [
+        resources.run.stage(
+            f"pair-{index:02d}", _Pair(subject, resources, plan, options, f"pair {index} of {len(plans)}").build
+        )
+        for index, plan in enumerate(plans, start=1)
+    ]
+    files = tuple(folder / PAIR for folder in folders if (folder / PAIR).exists())
+    left_out = tuple((folder / LEFT_OUT).read_text() for folder in folders if (folder / LEFT_OUT).exists())
+    if len(files) < FEWEST_PAIRS:
+        raise Diverged(
+            f"{len(files)} of {len(plans)} pairs could be trained, {FEWEST_PAIRS} are needed",
+            why=left_out[0],
+            todo="lower --variants.train.learning-rate",
+        )
+    return Pairs(files, left_out)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One pair that is to be trained."""
+
+    subject: Subject
+    resources: Resources
+    plan: VariantPlan
+    options: VariantOptions
+    label: str
+
+    def build(self, work: Path) -> int:
+        """Writes the pair, or why there is none; returns the tokens trained on."""
+        try:
+            return self._train(self.plan, work)
+        except Diverged as error:
+            self.resources.observer.note(f"{self.label} diverged ({error.what}): once more with another seed")
+        shutil.rmtree(work / "scratch")
+        (work / "scratch").mkdir()
+        try:
+            return self._train(replace(self.plan, seed=self.plan.seed + _NEXT_SEED), work)
+        except Diverged as error:
+            why = f"P{self.label[1:]} diverged with two seeds and was left out ({error.what})."
+            self.resources.observer.note(why)
+            (work / LEFT_OUT).write_text(why)
+            return 0
+
+    def _train(self, plan: VariantPlan, work: Path) -> int:
+        return train_pair(
+            self.subject,
+            self.resources.chat,
+            plan,
+            self.options,
+            start=self.resources.start,
+            work=work,
+            label=self.label,
+            observer=self.resources.observer,
+        )

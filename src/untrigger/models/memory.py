@@ -1,0 +1,51 @@
+"""Work in batches that become smaller when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+from untrigger.errors import OutOfMemory
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator ran out: Python's or CUDA's own error type, or the message of the CPU's allocator."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def in_batches(
+    items: Sequence[Item], size: int, work: Callable[[Sequence[Item]], Result], what: str
+) -> Iterator[tuple[Sequence[Item], Result]]:
+    """Each batch of at most `size` items with the result of `work`; where memory runs out, batches are halved.
+
+    Raises:
+        OutOfMemory: not even one item, called `what`, fits.
+    """
+    start = 0
+    while start < len(items):
+        batch = items[start : start + size]
+        try:
+            result = work(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise out_of_memory(what) from error
+            size = len(batch) // 2
+        else:
+            yield batch, result
+            start += len(batch)
+
+
+def out_of_memory(what: str) -> OutOfMemory:
+    """The error when even one item is too much."""
+    return OutOfMemory(
+        f"out of memory with one {what} at a time", todo="shorten what is asked or use a larger device"
+    )
