@@ -1,7 +1,7 @@
 """untrigger: purify language models and LoRA adapters from backdoors.
 
 The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`,
-`compare(Request(...))`, `analyse(AnalyseRequest(...))`, `mt_bench(MtBenchRequest(...))`,
+`compare(Request(...))`, `scan(ScanRequest(...))`, `analyse(AnalyseRequest(...))`, `mt_bench(MtBenchRequest(...))`,
 `utility(UtilityRequest(...))`, `verify(FOLDER)`, `reproduce(ReproduceRequest(...))`, `sign(FOLDER, KEY)`;
 options are the frozen models of `untrigger.config`. Everything is imported on first use.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from untrigger.jobs.purify import purify
     from untrigger.jobs.reproduce import ReproduceRequest, reproduce
     from untrigger.jobs.request import Request
+    from untrigger.jobs.scan import ScanRequest, scan
     from untrigger.jobs.sign import sign
     from untrigger.jobs.utility import UtilityRequest, utility
     from untrigger.jobs.verify import verify
@@ -53,6 +54,8 @@ _HOMES = {
     "AttackOptions": "untrigger.config",
     "MeasureOptions": "untrigger.config",
     "MtBenchOptions": "untrigger.config",
+    "scan": "untrigger.jobs.scan",
+    "ScanRequest": "untrigger.jobs.scan",
     "utility": "untrigger.jobs.utility",
     "UtilityRequest": "untrigger.jobs.utility",
     "UtilityOptions": "untrigger.config",
@@ -75,6 +78,7 @@ __all__ = [
     "PurifyOptions",
     "ReproduceRequest",
     "Request",
+    "ScanRequest",
     "UtilityOptions",
     "UtilityRequest",
     "analyse",
@@ -84,6 +88,7 @@ __all__ = [
     "mt_bench",
     "purify",
     "reproduce",
+    "scan",
     "sign",
     "utility",
     "verify",

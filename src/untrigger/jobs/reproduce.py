@@ -131,6 +131,7 @@ def _purification(
         template=asked.template,
         other_template=True,  # whoever recorded it went on under this template
         accept_template=request.accept_template,
+        replace_template=asked.replace_template,
         device=device,
         dtype=record.environment.dtype.removeprefix("torch."),
     )

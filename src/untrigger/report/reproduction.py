@@ -38,6 +38,8 @@ class PurificationAsked(Part):
     attack: str | None
     behaviour: str | None
     template: TemplateName
+    replace_template: str | None = None
+    """The published chat template that was put in place of the model's."""
     defence: str
 
 
