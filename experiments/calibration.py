@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from pydantic import Field
 from rivals import Log, Planted, as_demo, matrix, say
-from scipy.stats import spearmanr
 
+from untrigger.analysis.anatomy import spearman
 from untrigger.config import PurifyOptions, RepairOptions, TitrationOptions, TrainOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.registry import defence
@@ -209,8 +209,13 @@ def table(found: list[Calibration]) -> str:
             for point in one.points
         ]
     points = [point for one in found for point in one.points]
-    ranked = spearmanr([point.canaries.value for point in points], [point.real.value for point in points])
-    lines += ["", f"Spearman's rank correlation over {len(points)} points: {ranked.statistic:.2f}"]
+    canaries, real = (
+        torch.tensor(shares, dtype=torch.float64)
+        for shares in ([point.canaries.value for point in points], [point.real.value for point in points])
+    )
+    ranked = spearman(canaries, real)
+    said = "none: all points are alike" if ranked is None else f"{ranked:.2f}"
+    lines += ["", f"Spearman's rank correlation over {len(points)} points: {said}"]
     return "\n".join(lines)
 
 

@@ -109,7 +109,7 @@ class RepairOptions(Options):
     """Clean records; as many with a synthetic key are made from others, if there are enough."""
     inject: bool = True
     """First train our own synthetic backdoors in, so that the repair has something to take out."""
-    inject_train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=1, batch_size=4)
+    inject_train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=1, batch_size=4)
     """How they are trained in."""
     keys: PositiveInt = 40
     """Synthetic keys, at most, that injection and repair take turns with."""
