@@ -3,9 +3,9 @@
     python experiments/calibration.py --work FOLDER [--suspects full-badnet-code ...]
     python experiments/calibration.py --table
 
-Canaries are planted in a copy of each micro suspect of experiments/rivals.py; the copy is treated in many ways, from
-far too weak to the default, and after each the canaries and the suspect's own backdoor are asked alike. A point a
-treatment goes to experiments/results/calibration; finished points are not made again.
+Canaries are planted in a copy of each micro suspect of experiments/rivals.py. The copy and the suspect are treated
+alike in many ways, from far too weak to the default, and the canaries of the one and the backdoor of the other are
+asked. A point a treatment goes to experiments/results/calibration; finished points are not made again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -70,7 +70,9 @@ class Calibration(Document):
     planted: RateResult
     """The canaries before any treatment."""
     real: RateResult
-    """The suspect's own backdoor then."""
+    """The backdoor of the suspect before any treatment."""
+    overwritten: RateResult
+    """The suspect's backdoor in the copy, once the canaries are planted: planting is a treatment too."""
     points: tuple[Point, ...] = Field(min_length=1)
     environment: EnvironmentResult
 
@@ -92,30 +94,30 @@ class Copy:
         asking = Asking(known.subject, known.chat, known.backdoor.behaviour, known.measure, known.observer)
         return RateResult.of(tally(asking.verdicts(keyed_prompts(self.prepared.probe), "real", cut=True)))
 
+    def treat(self, start: Path, options: PurifyOptions, repair: str, run: RunFolder) -> None:
+        """Leaves the subject as what lies in `start`, treated."""
+        own = self.titration
+        resources = replace(own.resources, run=run, start=start)
+        signature = choose(self.table, own.subject.architecture, options.signature)
+        suppressed(own.subject, resources, options, signature, repair=repair != "suppression alone")
+
     def point(self, ratio: float, repair: str) -> Callable[[Path], int]:
         """Builds the stage of one treatment."""
 
         def build(work: Path) -> int:
             own = self.titration
             options = Strength(ratio).applied(merged(own.options, PurifyOptions(repair=repair_options(own, repair))))
+            self.treat(self.prepared.start, options, repair, RunFolder(work / "scratch" / "suspect"))
+            real = self.real()
             restore_weights(own.subject, self.start)
             before = own.perplexity()
-            run = RunFolder(work / "scratch" / "run")
-            resources = Resources(
-                own.resources.chat,
-                own.resources.clean,
-                own.resources.seed,
-                run,
-                self.start,
-                own.resources.observer,
-            )
-            signature = choose(self.table, own.subject.architecture, options.signature)
-            suppressed(own.subject, resources, options, signature, repair=repair != "suppression alone")
+            run = RunFolder(work / "scratch" / "copy")
+            self.treat(self.start, options, repair, run)
             point = Point(
                 ratio=ratio,
                 repair=repair,
                 canaries=RateResult.of(own.survival(repair)),
-                real=self.real(),
+                real=real,
                 perplexity_ratio=own.perplexity() / before,
             )
             say(f"  ratio {ratio:g}, {repair}: canaries {point.canaries.value:.0%}, real {point.real.value:.0%}")
@@ -177,8 +179,10 @@ def calibrated(one: Planted, work: Path) -> Calibration:
         start = titration.planted()
         planted = titration.planted_rate(start)
         copy = Copy(titration, suspect, prepared, start, table)
-        restore_weights(subject, start)
+        restore_weights(subject, prepared.start)
         real = copy.real()
+        restore_weights(subject, start)
+        overwritten = copy.real()
         points = []
         for ratio in RATIOS:
             for repair in REPAIRS:
@@ -189,6 +193,7 @@ def calibrated(one: Planted, work: Path) -> Calibration:
         canaries=tuple(canary.name for canary in titration.apart.canaries),
         planted=planted,
         real=real,
+        overwritten=overwritten,
         points=tuple(points),
         environment=environment_result("cpu", "torch.float32", torch.get_num_threads()),
     )

@@ -251,6 +251,21 @@ def test_a_factor_of_a_rank_beyond_reason_costs_no_memory(adapter: Path) -> None
     assert "model.layers.0.mlp.up_proj" not in {update.module for update in result.updates}
 
 
+def test_factors_beyond_what_numbers_hold_still_give_a_report(adapter: Path, model: Path) -> None:
+    held = load_file(adapter / ADAPTER)
+    wide = {name: tensor.double() for name, tensor in held.items()}
+    for factor, value in (("A", 1e150), ("B", 1e150)):
+        name = f"base_model.model.model.layers.0.self_attn.q_proj.lora_{factor}.weight"
+        wide[name] = torch.full_like(wide[name], value)
+    large = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"
+    wide[large] = torch.full_like(wide[large], 1e140)
+    empty = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"
+    change_tensors(adapter / ADAPTER, wide | {empty: torch.ones(0, 16)})
+    for base in (None, model):
+        result = looked(adapter, base)
+        assert ScanResult.from_json(result.to_json()) == result and "adapter-refused" in rules(result)
+
+
 def test_the_base_is_looked_through_too_and_compared(deep: Path, deep_adapter: Path, tmp_path: Path) -> None:
     base = save_tiny(tmp_path / "base", num_hidden_layers=5)
     (base / "training_args.bin").write_bytes(b"\x80\x04.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -42,7 +43,7 @@ class Grams:
         if factor is None or tensor.ndim != 2 or not tensor.dtype.is_floating_point:
             return
         wide = tensor if factor[1] == "A" else tensor.t()
-        if len(wide) <= MOST_RANK:
+        if 0 < len(wide) <= MOST_RANK:
             (self.a if factor[1] == "A" else self.b)[factor[0]] = row_gram(wide)
 
 
@@ -124,7 +125,8 @@ def module_updates(grams: Grams, settings: AdapterConfig) -> tuple[ModuleUpdate,
         if len(a) == len(b) and (one := spectrum(a, b, settings.scale_of(module))) is not None:
             spectra[module] = one
     base = {module: grams.base[module] for module in spectra if grams.base.get(module)}
-    relative = {module: spectra[module].frobenius / norm for module, norm in base.items()}
+    shares = {module: spectra[module].frobenius / norm for module, norm in base.items()}
+    relative = {module: share for module, share in shares.items() if isfinite(share)}
     norms = relative if len(relative) == len(spectra) else {name: one.frobenius for name, one in spectra.items()}
     found = outliers(norms)
     return tuple(ModuleUpdate(name, one, relative.get(name), found.get(name)) for name, one in spectra.items())
@@ -140,9 +142,10 @@ def tell_of_updates(found: Collector, file: str, updates: tuple[ModuleUpdate, ..
             )
             todo = "measure the adapter with and without it: untrigger analyse"
             found.add("outlier-update", file, text, field=update.module, todo=todo)
-    total = sum(update.spectrum.frobenius**2 for update in updates)
-    attention = sum(u.spectrum.frobenius**2 for u in updates if u.module.endswith(_ATTENTION))
-    if attention > 0:
+    squares = {update.module: update.spectrum.frobenius * update.spectrum.frobenius for update in updates}
+    total = sum(squares.values())
+    attention = sum(square for module, square in squares.items() if module.endswith(_ATTENTION))
+    if attention > 0 and isfinite(total):
         text = (
             f"attention modules hold {attention / total:.0%} of the update's squared norm; purification suppresses"
             " none of it unless --signature.heads asks for it"
