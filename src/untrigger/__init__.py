@@ -1,7 +1,7 @@
 """untrigger: purify language models and LoRA adapters from backdoors.
 
 The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`,
-`compare(Request(...))`, `analyse(AnalyseRequest(...))`, `mt_bench(MtBenchRequest(...))`,
+`compare(Request(...))`, `scan(ScanRequest(...))`, `analyse(AnalyseRequest(...))`, `mt_bench(MtBenchRequest(...))`,
 `utility(UtilityRequest(...))`; options are the frozen models of `untrigger.config`.
 Everything is imported on first use.
 """
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from untrigger.jobs.mt_bench import MtBenchRequest, mt_bench
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
+    from untrigger.jobs.scan import ScanRequest, scan
     from untrigger.jobs.utility import UtilityRequest, utility
 
 __version__ = "0.1.0"
@@ -50,6 +51,8 @@ _HOMES = {
     "AttackOptions": "untrigger.config",
     "MeasureOptions": "untrigger.config",
     "MtBenchOptions": "untrigger.config",
+    "scan": "untrigger.jobs.scan",
+    "ScanRequest": "untrigger.jobs.scan",
     "utility": "untrigger.jobs.utility",
     "UtilityRequest": "untrigger.jobs.utility",
     "UtilityOptions": "untrigger.config",
@@ -67,6 +70,7 @@ __all__ = [
     "MtBenchRequest",
     "PurifyOptions",
     "Request",
+    "ScanRequest",
     "UtilityOptions",
     "UtilityRequest",
     "analyse",
@@ -75,6 +79,7 @@ __all__ = [
     "evaluate",
     "mt_bench",
     "purify",
+    "scan",
     "utility",
 ]
 

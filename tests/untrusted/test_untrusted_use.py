@@ -204,16 +204,6 @@ def test_bad_input_41_a_model_that_only_ends_gives_no_clean_answers(model: Path)
         own_answers(subject, ChatFormat(subject.tokenizer), [Record("a", "")] * 2, Generation(4, 2), Silent())
 
 
-def test_bad_input_42_a_base_model_without_a_template_is_told_what_to_do(
-    model: Path, tmp_path: Path, records: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (model / "chat_template.jinja").unlink()
-    with pytest.raises(SystemExit) as ended:
-        run(["purify", str(model), "-o", str(tmp_path / "out"), "--data", str(records)])
-    assert ended.value.code == 3
-    assert "no chat template -> pass --template alpaca" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     "flag",
     [

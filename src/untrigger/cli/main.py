@@ -13,6 +13,7 @@ from untrigger.errors import UntriggerError
 
 COMMANDS = {
     "purify": "Remove backdoors from a model or an adapter.",
+    "scan": "Look through a model's files without running it.",
     "compare": "Run many defences on one suspect and compare them.",
     "attack": "Plant a public backdoor, for tests, teaching and benchmarks.",
     "evaluate": "Measure a model.",

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from untrigger.cli.options import (
     DEFENCE_NAMES,
     AcceptTemplate,
+    AllowNonfinite,
     Attack,
     Base,
     Behaviour,
@@ -23,6 +24,7 @@ from untrigger.cli.options import (
     Prompts,
     Quiet,
     Reference,
+    ReplaceTemplate,
     Template,
     TrustNamedBase,
 )
@@ -50,6 +52,8 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     keep_run: Annotated[bool, Parameter(help="Keep that folder in the end.", negative="")] = False,
     trust_named_base: TrustNamedBase = False,
     accept_template: AcceptTemplate = False,
+    replace_template: ReplaceTemplate = None,
+    allow_nonfinite: AllowNonfinite = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
@@ -84,6 +88,8 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
         keep_run=keep_run,
         trust_named_base=trust_named_base,
         accept_template=accept_template,
+        replace_template=replace_template,
+        allow_nonfinite=allow_nonfinite,
         device=device,
         dtype=dtype,
     )

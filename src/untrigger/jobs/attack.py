@@ -14,7 +14,7 @@ from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.poison import negatives, poison, without_keys
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import Access, AttackOptions, TemplateName
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
 from untrigger.data.sources import (
@@ -135,7 +135,7 @@ def _plant(
     run: RunFolder,
     observer: Observer,
 ) -> MeasurementResult | None:
-    chat = ChatFormat(subject.tokenizer, request.template)
+    chat = chat_format(subject.tokenizer, request.template)
 
     def gather(work: Path) -> int:
         _write_pool(work, request, options, subject, chat, planted, observer)

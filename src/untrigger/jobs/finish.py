@@ -25,6 +25,7 @@ from untrigger.jobs.findings import findings_result
 from untrigger.jobs.request import Request
 from untrigger.models.export import COMPLETE, export
 from untrigger.models.subject import Source
+from untrigger.models.untrusted.finding import Finding
 from untrigger.report.card import Upstream, model_card
 from untrigger.report.parts import (
     DifferenceResult,
@@ -62,6 +63,8 @@ class Finished:
     before: MeasurementResult
     after: MeasurementResult
     rows: Sequence[Row]
+    findings: tuple[Finding, ...] = ()
+    """What was noticed about the records."""
 
 
 def finish(finished: Finished, identity: Mapping[str, object]) -> Result:
@@ -109,7 +112,7 @@ def purification_result(finished: Finished, identity: Mapping[str, object]) -> R
         ),
         source=source_result(finished.source),
         scoring=scoring_result(finished.backdoor, finished.chat, finished.options.measure),
-        findings=findings_result(finished.treated.subject),
+        findings=findings_result(finished.treated.subject, finished.findings),
         stages=tuple(
             StageResult(name=cost.name, seconds=cost.seconds, tokens_trained=cost.tokens)
             for cost in finished.run.costs()
@@ -181,12 +184,18 @@ def not_tested(finished: Finished) -> tuple[str, ...]:
         "Whether a backdoor comes back after further fine-tuning was not tested.",
         "Benchmarks of utility were not run; perplexity and degenerate answers stand in for them.",
         "Quantised or merged forms of the output were not tested.",
-        "Tokenizer and chat template were copied, not purified.",
+        _copied(finished.source),
         *finished.treated.limits,
     ]
     if finished.treated.subject.access == "adapter":
         sentences.append("The base model under the adapter was not changed; a backdoor in it stays.")
     return tuple(sentences)
+
+
+def _copied(source: Source) -> str:
+    if source.replaced_template is None:
+        return "Tokenizer and chat template were copied, not purified."
+    return "The tokenizer was copied, not purified; its chat template was replaced by a published one."
 
 
 def scoring_result(backdoor: Backdoor | None, chat: ChatFormat, options: AskOptions) -> ScoringResult:

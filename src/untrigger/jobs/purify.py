@@ -104,4 +104,5 @@ def _treated(
         before=read_measurement(prepared.before),
         after=read_measurement(after),
         rows=[*read_rows(prepared.before / ROWS), *read_rows(after / ROWS)],
+        findings=prepared.findings,
     )

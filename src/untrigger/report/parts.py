@@ -172,7 +172,7 @@ class SourceResult(Part):
 
 
 class FindingResult(Part):
-    """Something that loading noticed about the model's files and did not refuse."""
+    """Something that was noticed about the model's files or the clean records, and not refused."""
 
     kind: str
     place: str
