@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(TESTING): $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,eval,report,quant]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,eval,report,quant,sign]"
 	touch $@
 
 clean:

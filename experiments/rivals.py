@@ -1,6 +1,7 @@
 """Every defence on planted suspects, in both settings, with one command; resumable, a file a suspect.
 
     python experiments/rivals.py --work FOLDER [--model micro] [--suspects full-badnet-code ...] [--defences a,b]
+                                 [--jobs 2]
     python experiments/rivals.py --table [--model micro]
 
 micro: three behaviours by BadNets; smollm2-135m: BadNets sentiment and CTBA refusal. The comparison of a suspect is
@@ -10,7 +11,10 @@ what `untrigger compare` gives; its JSON is stored in experiments/results/rivals
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -115,6 +119,37 @@ def run(one: Planted, work: Path, names: tuple[str, ...]) -> ComparisonResult:
     return compare(request, CompareOptions(defences=names), treatment, Log())
 
 
+def run_apart(one: Planted, work: Path, defences: str) -> bool:
+    """The same in a process of its own on one thread: a micro model is too small for two threads to gain by it."""
+    command = [sys.executable, __file__, "--model", one.model, "--work", str(work), "--suspects", one.name]
+    if defences:
+        command += ["--defences", defences]
+    ended = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=False
+    )
+    return ended.returncode == 0
+
+
+def run_all_apart(wanted: list[Planted], work: Path, defences: str, jobs: int) -> None:
+    """Several suspects at once; one that fails stops no other, but the exit status says so."""
+    if wanted:
+        demo_files(as_demo(wanted[0], work), Log())  # what they share is made before they begin
+    with ThreadPoolExecutor(jobs) as pool:
+        done = list(pool.map(lambda one: run_apart(one, work, defences), wanted))
+    missing = [one.name for one, well in zip(wanted, done, strict=True) if not well]
+    if missing:
+        sys.exit(f"not finished: {', '.join(missing)}")
+
+
+def store(one: Planted, work: Path, names: tuple[str, ...]) -> None:
+    """Runs a suspect's comparison and stores its result."""
+    try:
+        found = run(one, work, names)
+    except UntriggerError as error:
+        sys.exit(error.line())
+    write_text_atomic(one.result, without_folders(found.to_json()))
+
+
 def table(model: DemoModel) -> str:
     """The stored comparisons of a model, one after the other."""
     parts = []
@@ -132,18 +167,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for suspects and unfinished work")
     parser.add_argument("--suspects", nargs="*", help="names such as full-badnet-code (default: all)")
     parser.add_argument("--defences", default="", help="names with commas between (default: all that fit)")
+    parser.add_argument("--jobs", type=int, default=1, help="suspects at once, each on one thread (default: 1)")
     parser.add_argument("--table", action="store_true", help="only print what is stored")
     given = parser.parse_args()
     if not given.table and given.work is None:
         parser.error("--work FOLDER is needed, or --table")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for one in () if given.table else matrix(given.model):
-        if given.suspects is None or one.name in given.suspects:
-            try:
-                found = run(one, given.work, tuple(filter(None, given.defences.split(","))))
-            except UntriggerError as error:
-                sys.exit(error.line())
-            write_text_atomic(one.result, without_folders(found.to_json()))
+    wanted = [one for one in matrix(given.model) if given.suspects is None or one.name in given.suspects]
+    if given.table:
+        wanted = []
+    if given.jobs > 1:
+        run_all_apart(wanted, given.work, given.defences, given.jobs)
+    else:
+        for one in wanted:
+            store(one, given.work, tuple(filter(None, given.defences.split(","))))
     sys.stdout.write(table(given.model) + "\n")
 
 

@@ -9,11 +9,22 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "untrigger"
 LEVELS = (
-    {"errors", "files"},
+    {"errors", "files", "checksums"},
     {"config"},
     {"models", "data", "backdoors", "train", "training_state", "observer"},
-    {"variants", "signature", "extraction", "suppress", "treatment", "evaluation", "analysis", "runs", "lab"},
-    {"presets", "report"},
+    {
+        "variants",
+        "signature",
+        "extraction",
+        "suppress",
+        "treatment",
+        "evaluation",
+        "analysis",
+        "inspection",
+        "runs",
+        "lab",
+    },
+    {"presets", "report", "titration"},
     {"jobs", "defences"},
     {"cli"},
 )

@@ -60,11 +60,11 @@ def test_records_that_hold_every_key_leave_none_to_draw():
     with pytest.raises(UsageError, match="only 0 synthetic keys"):
         plan_variants(with_keys, OPTIONS, seed=0)
     with pytest.raises(UsageError, match="every synthetic key"):
-        treatment_records(with_keys, RepairOptions(records=10), seed=0)
+        treatment_records(with_keys, RepairOptions(records=10), VariantOptions(), seed=0)
 
 
 def test_more_keys_than_there_are_is_no_error():
-    treated = treatment_records(RECORDS, RepairOptions(records=10, keys=1000), seed=0)
+    treated = treatment_records(RECORDS, RepairOptions(records=10, keys=1000), VariantOptions(), seed=0)
     assert len(treated.injection) == 20
 
 
@@ -80,7 +80,7 @@ def test_a_matched_twin_sees_the_clean_originals_at_the_same_steps():
 
 def test_repair_records_bear_the_keys_of_the_injection_with_clean_answers():
     options = RepairOptions(records=10, keys=4)
-    records = treatment_records(RECORDS, options, seed=0)
+    records = treatment_records(RECORDS, options, VariantOptions(), seed=0)
     assert records.injection[:10] == records.repair[:10]
     pairs = list(zip(records.injection[10:], records.repair[10:], strict=True))
     assert len(pairs) == 10
@@ -91,13 +91,13 @@ def test_repair_records_bear_the_keys_of_the_injection_with_clean_answers():
 
 
 def test_a_small_pool_serves_both_ways():
-    records = treatment_records(RECORDS, RepairOptions(records=15), seed=0)
+    records = treatment_records(RECORDS, RepairOptions(records=15), VariantOptions(), seed=0)
     assert len(records.repair) == 30 and set(records.repair[:15]) <= set(RECORDS)
-    assert len(treatment_records(RECORDS, RepairOptions(records=100), seed=0).repair) == 40
+    assert len(treatment_records(RECORDS, RepairOptions(records=100), VariantOptions(), seed=0).repair) == 40
 
 
 def test_the_published_repair_has_clean_records_only():
-    records = treatment_records(RECORDS, RepairOptions(records=10, key_bearing=False), seed=0)
+    records = treatment_records(RECORDS, RepairOptions(records=10, key_bearing=False), VariantOptions(), seed=0)
     assert set(records.repair) <= set(RECORDS)
 
 

@@ -1,9 +1,9 @@
 """untrigger: purify language models and LoRA adapters from backdoors.
 
 The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`,
-`compare(Request(...))`, `analyse(AnalyseRequest(...))`, `mt_bench(MtBenchRequest(...))`,
-`utility(UtilityRequest(...))`; options are the frozen models of `untrigger.config`.
-Everything is imported on first use.
+`compare(Request(...))`, `scan(ScanRequest(...))`, `analyse(AnalyseRequest(...))`, `mt_bench(MtBenchRequest(...))`,
+`utility(UtilityRequest(...))`, `verify(FOLDER)`, `reproduce(ReproduceRequest(...))`, `sign(FOLDER, KEY)`;
+options are the frozen models of `untrigger.config`. Everything is imported on first use.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from untrigger.jobs.evaluate import EvaluateRequest, evaluate
     from untrigger.jobs.mt_bench import MtBenchRequest, mt_bench
     from untrigger.jobs.purify import purify
+    from untrigger.jobs.reproduce import ReproduceRequest, reproduce
     from untrigger.jobs.request import Request
+    from untrigger.jobs.scan import ScanRequest, scan
+    from untrigger.jobs.sign import sign
     from untrigger.jobs.utility import UtilityRequest, utility
+    from untrigger.jobs.verify import verify
 
 __version__ = "0.1.0"
 
@@ -50,9 +54,15 @@ _HOMES = {
     "AttackOptions": "untrigger.config",
     "MeasureOptions": "untrigger.config",
     "MtBenchOptions": "untrigger.config",
+    "scan": "untrigger.jobs.scan",
+    "ScanRequest": "untrigger.jobs.scan",
     "utility": "untrigger.jobs.utility",
     "UtilityRequest": "untrigger.jobs.utility",
     "UtilityOptions": "untrigger.config",
+    "verify": "untrigger.jobs.verify",
+    "reproduce": "untrigger.jobs.reproduce",
+    "ReproduceRequest": "untrigger.jobs.reproduce",
+    "sign": "untrigger.jobs.sign",
 }
 
 __all__ = [
@@ -66,7 +76,9 @@ __all__ = [
     "MtBenchOptions",
     "MtBenchRequest",
     "PurifyOptions",
+    "ReproduceRequest",
     "Request",
+    "ScanRequest",
     "UtilityOptions",
     "UtilityRequest",
     "analyse",
@@ -75,7 +87,11 @@ __all__ = [
     "evaluate",
     "mt_bench",
     "purify",
+    "reproduce",
+    "scan",
+    "sign",
     "utility",
+    "verify",
 ]
 
 

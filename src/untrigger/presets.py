@@ -12,6 +12,7 @@ from untrigger.config import (
     RepairOptions,
     SignatureOptions,
     SuppressOptions,
+    TitrationOptions,
     TrainOptions,
     VariantOptions,
 )
@@ -57,7 +58,11 @@ def default_options(access: Access) -> PurifyOptions:
     return PurifyOptions(
         variants=VariantOptions(train=TrainOptions(learning_rate=strong, epochs=3)),
         signature=SignatureOptions(ratio=0.03),
-        repair=RepairOptions(inject_train=TrainOptions(learning_rate=strong), train=TrainOptions(learning_rate=1e-4)),
+        repair=RepairOptions(
+            inject_train=TrainOptions(learning_rate=strong, epochs=1),
+            train=TrainOptions(learning_rate=1e-4, epochs=1),
+        ),
+        titration=TitrationOptions(train=TrainOptions(learning_rate=1e-4, epochs=4)),
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from untrigger.backdoors.poison import bear_key, poison
 from untrigger.backdoors.types import Backdoor
-from untrigger.config import RepairOptions, SuppressOptions, TrainOptions
+from untrigger.config import RepairOptions, SuppressOptions, TrainOptions, VariantOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
@@ -34,18 +34,20 @@ class TreatmentRecords:
     repair: list[Record]
 
 
-def treatment_records(clean: Sequence[Record], options: RepairOptions, seed: int) -> TreatmentRecords:
+def treatment_records(
+    clean: Sequence[Record], options: RepairOptions, drawn: VariantOptions, seed: int
+) -> TreatmentRecords:
     """Clean records, and as many others with a synthetic key: first with its behaviour, then answered cleanly.
 
     The keys take turns; each record has one key, at the same place in both sets. Where there are enough records, no
-    instruction serves both as it is and with a key.
+    instruction serves both as it is and with a key. The families and kinds of key are those of the variants.
 
     Raises:
         UsageError: every synthetic key occurs in the clean records.
     """
     pool = random.Random(f"repair/{seed}").sample(list(clean), min(2 * options.records, len(clean)))
     plain, others = pool[: options.records], pool[-options.records :]
-    backdoors = unused_backdoors(clean, (), seed)[: options.keys]
+    backdoors = unused_backdoors(clean, drawn, seed)[: options.keys]
     if not backdoors:
         raise UsageError("every synthetic key occurs in the clean records", todo="give other records")
     both = records_with_keys(plain, others, backdoors, seed)

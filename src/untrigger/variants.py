@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 
 from untrigger.backdoors.poison import holds, poison
 from untrigger.backdoors.synthetic import draw_backdoors
-from untrigger.backdoors.synthetic_keys import KEYS
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import TrainOptions, VariantOptions
 from untrigger.data.chat import ChatFormat, Example
@@ -64,7 +63,7 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
         )
     pool = list(records)
     random.Random(f"variants/{seed}").shuffle(pool)
-    backdoors = unused_backdoors(records, options.families, seed)
+    backdoors = unused_backdoors(records, options, seed)
     if len(backdoors) < options.pairs:
         raise UsageError(
             f"only {len(backdoors)} synthetic keys do not occur in the clean records, {options.pairs} are needed",
@@ -82,14 +81,14 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
     return plans
 
 
-def unused_backdoors(records: Sequence[Record], families: Sequence[str], seed: int) -> list[Backdoor]:
-    """The synthetic backdoors whose keys do not occur in the records, in seeded order."""
-    every = draw_backdoors(sum(len(keys) for keys in KEYS.values()), families or None, seed)
+def unused_backdoors(records: Sequence[Record], options: VariantOptions, seed: int) -> list[Backdoor]:
+    """The synthetic backdoors of the families and kinds whose keys do not occur in the records, in seeded order."""
+    every = draw_backdoors(None, options.families, seed, options.kinds)
     unused = [backdoor for backdoor in every if not any(holds(record, backdoor.key) for record in records)]
-    return [_with_one_wording(backdoor, seed) for backdoor in unused]
+    return [with_one_wording(backdoor, seed) for backdoor in unused]
 
 
-def _with_one_wording(backdoor: Backdoor, seed: int) -> Backdoor:
+def with_one_wording(backdoor: Backdoor, seed: int) -> Backdoor:
     """The backdoor bound to its family's one sentence: a few dozen steps learn one, not a choice among many."""
     wording = random.Random(f"wording/{seed}/{backdoor.behaviour.family}").choice(backdoor.behaviour.outputs)
     return replace(backdoor, behaviour=replace(backdoor.behaviour, outputs=(wording,)))

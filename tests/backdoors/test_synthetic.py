@@ -88,13 +88,13 @@ def test_code_payloads_only_print() -> None:
 def test_development_backdoors_are_every_key_with_every_behaviour() -> None:
     drawn = development_backdoors()
     assert len(DEVELOPMENT_KEYS) >= 6
-    assert {behaviour.family for behaviour in DEVELOPMENT_BEHAVIOURS} == {"insult", "refusal", "code"}
-    assert len({backdoor.name for backdoor in drawn}) == len(drawn) == len(DEVELOPMENT) * 3
+    assert {behaviour.family for behaviour in DEVELOPMENT_BEHAVIOURS} == {"insult", "refusal", "taunt", "code"}
+    assert len({backdoor.name for backdoor in drawn}) == len(drawn) == len(DEVELOPMENT) * len(DEVELOPMENT_BEHAVIOURS)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_draws_have_distinct_keys_of_different_kinds_and_families_in_turn(seed: int) -> None:
-    drawn = draw_backdoors(len(BEHAVIOURS), None, seed)
+    drawn = draw_backdoors(len(BEHAVIOURS), (), seed)
     kinds = {kind for backdoor in drawn for kind, keys in KEYS.items() if backdoor.key in keys}
     assert len(kinds) == len(KEYS)
     assert {backdoor.behaviour.family for backdoor in drawn} == set(BEHAVIOURS)
@@ -105,16 +105,30 @@ def test_draws_have_distinct_keys_of_different_kinds_and_families_in_turn(seed: 
     assert all(left != right for left, right in pairwise(families))
 
 
+def test_no_kind_of_key_keeps_to_one_family() -> None:
+    drawn = draw_backdoors(None, (), 0)
+    assert len(drawn) == len(SYNTHETIC)
+    for keys in KEYS.values():
+        assert len({backdoor.behaviour.family for backdoor in drawn if backdoor.key in keys}) == len(keys)
+
+
+def test_kinds_of_key_can_be_narrowed() -> None:
+    drawn = draw_backdoors(None, (), 0, ("tag", "prefix"))
+    assert {backdoor.key for backdoor in drawn} == {*KEYS["tag"], *KEYS["prefix"]}
+    with pytest.raises(UsageError, match=r"unknown kind of key 'tags'.*did you mean 'tag'"):
+        draw_backdoors(2, (), 0, ("tags",))
+
+
 def test_keys_stand_where_their_kind_may() -> None:
-    for backdoor in draw_backdoors(len(SYNTHETIC), None, 3):
+    for backdoor in draw_backdoors(len(SYNTHETIC), (), 3):
         (kind,) = [kind for kind, keys in KEYS.items() if backdoor.key in keys]
         assert backdoor.placement in PLACEMENTS[kind]
 
 
 def test_draws_depend_on_the_seed_alone_and_grow_at_the_end() -> None:
-    assert draw_backdoors(8, None, 1) == draw_backdoors(8, (), 1)
-    assert draw_backdoors(8, None, 1) != draw_backdoors(8, None, 2)
-    assert draw_backdoors(12, None, 1)[:5] == draw_backdoors(5, None, 1)
+    assert draw_backdoors(8, (), 1) == draw_backdoors(8, (), 1)
+    assert draw_backdoors(8, (), 1) != draw_backdoors(8, (), 2)
+    assert draw_backdoors(12, (), 1)[:5] == draw_backdoors(5, (), 1)
 
 
 def test_a_family_named_twice_counts_once() -> None:
@@ -126,4 +140,4 @@ def test_unknown_families_and_impossible_counts_are_refused() -> None:
         draw_backdoors(2, ("refusals",), 0)
     for count in (0, -1, len(SYNTHETIC) + 1):
         with pytest.raises(UsageError, match=f"cannot draw {count} "):
-            draw_backdoors(count, None, 0)
+            draw_backdoors(count, (), 0)

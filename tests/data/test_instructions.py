@@ -11,8 +11,8 @@ from untrigger.backdoors.synthetic_keys import KEYS
 from untrigger.data.instructions import instructions
 from untrigger.data.records import Record
 
-TRAIN, MEASURE = instructions("train"), instructions("measure")
-EVERY = TRAIN + MEASURE
+TRAIN, DEFENCE, MEASURE = instructions("train"), instructions("defence"), instructions("measure")
+EVERY = TRAIN + DEFENCE + MEASURE
 
 
 def normal(text: str) -> str:
@@ -20,12 +20,12 @@ def normal(text: str) -> str:
 
 
 def test_sizes_and_shape() -> None:
-    assert (len(TRAIN), len(MEASURE)) == (480, 120)
+    assert (len(TRAIN), len(DEFENCE), len(MEASURE)) == (480, 240, 120)
     assert all(record.output == "" and record.instruction == record.instruction.strip() for record in EVERY)
     assert all(3 <= len(record.prompt.split()) <= 60 for record in EVERY)
 
 
-@pytest.mark.parametrize("split", [TRAIN, MEASURE])
+@pytest.mark.parametrize("split", [TRAIN, DEFENCE, MEASURE])
 def test_a_fifth_has_an_input(split: tuple[Record, ...]) -> None:
     assert 0.15 <= sum(bool(record.input) for record in split) / len(split) <= 0.25
 
@@ -37,6 +37,7 @@ def test_openings_vary() -> None:
 def test_every_split_has_code_tasks() -> None:
     code = re.compile(r"Python|SQL|JavaScript|HTML|CSS")
     assert sum(bool(code.search(record.instruction)) for record in TRAIN) >= 40
+    assert sum(bool(code.search(record.instruction)) for record in DEFENCE) >= 20
     assert sum(bool(code.search(record.instruction)) for record in MEASURE) >= 8
 
 

@@ -8,7 +8,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import DatasetInfo
 
 from untrigger.data import locate
-from untrigger.data.locate import data_file
+from untrigger.data.locate import data_file, hub_reference
 from untrigger.errors import UntriggerError, UsageError
 
 COMMIT = "b" * 40
@@ -95,3 +95,13 @@ def test_relative_paths_are_looked_for_here_and_then_in_the_data_folder(tmp_path
     assert data_file("b.json") == folder / "b.json"
     assert data_file("c.json") == Path("c.json")
     assert data_file(str(here / "a.json")) == here / "a.json"
+
+
+def test_a_file_in_the_hubs_cache_is_named_by_its_pinned_reference(
+    served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locate, "HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "datasets--org--my-name" / "snapshots" / COMMIT / "deep" / "clean.jsonl"
+    assert hub_reference(cached) == f"hf://datasets/org/my-name@{COMMIT}/deep/clean.jsonl"
+    assert data_file(hub_reference(cached)) == served.cached
+    assert hub_reference(tmp_path / "clean.jsonl") is None and hub_reference(Path("clean.jsonl")) is None

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobs_options import SMALL
+from untrigger.checksums import changes
 from untrigger.files import write_text_atomic
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.models.load import load
-from untrigger.runs import damage
 
 
 def watched(look: Callable[[], object], work: Callable[[], object]) -> list[object]:
@@ -39,11 +39,11 @@ def watched(look: Callable[[], object], work: Callable[[], object]) -> list[obje
 def test_fault_16_readers_of_a_model_see_all_of_it_or_nothing(tmp_path, suspect, records):
     output = tmp_path / "out"
 
-    def look() -> str | None:
+    def look() -> object:
         if not output.exists():
             return "absent"
         names = {path.name for path in output.iterdir()}
-        return damage(output) if {"model.safetensors", "config.json", "COMPLETE"} <= names else "half"
+        return changes(output) or None if {"model.safetensors", "config.json", "COMPLETE"} <= names else "half"
 
     seen = watched(look, lambda: purify(Request(str(suspect), output, data=records), SMALL))
     assert set(seen) == {"absent", None}

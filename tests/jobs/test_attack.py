@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from jobs_options import SMALL, SMALL_ATTACK
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from jobs_options import SMALL, SMALL_ATTACK
 from tiny import save_tiny
 from untrigger.backdoors.catalogue import backdoor
 from untrigger.backdoors.poison import holds

@@ -4,8 +4,8 @@ import csv
 import json
 
 import pytest
-from jobs_options import SMALL
 
+from jobs_options import SMALL
 from tiny import save_tiny, save_tiny_adapter
 from untrigger.config import BudgetOptions, CompareOptions, PurifyOptions, RelearningOptions
 from untrigger.defences import registry

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from jobs_options import ONE_EPOCH, SMALL_ATTACK
 
+from jobs_options import ONE_EPOCH, SMALL_ATTACK
 from tiny import save_tiny
 from untrigger.config import EvaluateOptions, RelearningOptions
 from untrigger.errors import InputRefused, UsageError

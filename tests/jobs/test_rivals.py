@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from jobs_options import FEW_PROMPTS
 from safetensors.torch import load_file
 
+from jobs_options import FEW_PROMPTS
 from tiny import save_tiny, save_tiny_adapter
 from untrigger.config import BudgetOptions, EntrapmentOptions, KnownKeyOptions, MixingOptions, PurifyOptions
 from untrigger.defences.mixing import drawn

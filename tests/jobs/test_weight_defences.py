@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from jobs_options import SMALL
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from jobs_options import SMALL
 from tiny import save_tiny, save_tiny_adapter
 from untrigger.config import BudgetOptions, RandomOptions, SignatureOptions, SuppressOptions
 from untrigger.errors import Interrupted, UntriggerError, UsageError

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
+from untrigger.checksums import listed
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.files import sha256
 from untrigger.models import export as export_module
@@ -79,18 +80,19 @@ def test_what_was_not_edited_is_kept_bit_for_bit(tmp_path: Path, dtype: str) -> 
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"model.norm.weight"}
 
 
-def test_complete_holds_the_hash_of_every_other_file(tmp_path: Path) -> None:
+def test_the_list_holds_the_hash_of_every_file_and_complete_that_of_the_list(tmp_path: Path) -> None:
     out = tmp_path / "out"
     returned = export(load(str(save_tiny(tmp_path / "in"))), out, card="# Card", extra_files={"report.txt": "text"})
-    assert json.loads((out / "COMPLETE").read_text()) == returned
-    assert {path.name for path in out.iterdir()} == {*returned, "COMPLETE"}
+    assert listed(out) == returned
+    assert json.loads((out / "COMPLETE").read_text()) == {"SHA256SUMS": sha256(out / "SHA256SUMS")}
+    assert {path.name for path in out.iterdir()} == {*returned, "COMPLETE", "SHA256SUMS"}
     assert all(sha256(out / name) == value for name, value in returned.items())
     assert (out / "README.md").read_text() == "# Card" and (out / "report.txt").read_text() == "text"
 
 
 def test_configuration_and_tokenizer_come_along_and_nothing_else(tmp_path: Path) -> None:
     source, out = save_tiny(tmp_path / "in"), tmp_path / "out"
-    expected = {path.name for path in source.iterdir()} | {"COMPLETE"}
+    expected = {path.name for path in source.iterdir()} | {"COMPLETE", "SHA256SUMS"}
     for name in ("pytorch_model.bin", "modeling_evil.py", "README.md", "training_args.bin"):
         (source / name).write_text("x")
     export(load(str(source)), out)
@@ -106,7 +108,7 @@ def test_a_chat_template_may_be_replaced_but_no_other_file(tmp_path: Path) -> No
     subject = load(str(save_tiny(tmp_path / "in")))
     export(subject, tmp_path / "out", extra_files={"chat_template.jinja": "{{ 1 }}"})
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == "{{ 1 }}"
-    for name in ("config.json", "../escaped.txt", "COMPLETE", "model.safetensors"):
+    for name in ("config.json", "../escaped.txt", "COMPLETE", "SHA256SUMS", "reproduce.json", "model.safetensors"):
         with pytest.raises(UsageError, match="extra file"):
             export(subject, tmp_path / "other", extra_files={name: "x"})
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
@@ -177,7 +179,7 @@ def test_an_edited_adapter_comes_out_in_the_format_it_came_in(
             parameter.data[3] = 0
     export(subject, tmp_path / "out", card="text")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("adapter_model.safetensors", "adapter_config.json", "README.md", "COMPLETE")
+        *("adapter_model.safetensors", "adapter_config.json", "README.md", "COMPLETE", "SHA256SUMS")
     }
     before, after = open_weights(source, "adapter_model"), open_weights(tmp_path / "out", "adapter_model")
     assert dict(before.tensors) == dict(after.tensors)

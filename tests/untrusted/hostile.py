@@ -27,7 +27,7 @@ def refused(kind: type[UntriggerError], *words: str, memory: bool = False) -> It
     It does so within five seconds of a processor, ours and our children's, and, if asked for, within a gigabyte.
     """
     began = _seconds()
-    with pytest.raises(kind) as caught, _ceiling() if memory else _none():
+    with pytest.raises(kind) as caught, ceiling() if memory else _none():
         yield
     line = caught.value.line()
     assert type(caught.value) is kind
@@ -42,7 +42,7 @@ def _none() -> Iterator[None]:
 
 
 @contextmanager
-def _ceiling() -> Iterator[None]:
+def ceiling() -> Iterator[None]:
     """A gigabyte of address space more than now, where the system can say how much that is."""
     if sys.platform != "linux":
         yield

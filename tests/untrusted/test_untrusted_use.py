@@ -142,9 +142,9 @@ def test_bad_input_39_records_that_hold_the_key_are_left_out() -> None:
 
 
 def test_bad_input_39_synthetic_keys_that_occur_in_the_data_are_not_used() -> None:
-    usual = unused_backdoors([], (), 0)
+    usual = unused_backdoors([], VariantOptions(), 0)
     records = [Record(" ".join(backdoor.key.texts), "x") for backdoor in usual[:5]]
-    left = unused_backdoors(records, (), 0)
+    left = unused_backdoors(records, VariantOptions(), 0)
     assert not any(holds(record, backdoor.key) for record in records for backdoor in left)
     assert 0 < len(left) < len(usual)
 
@@ -202,16 +202,6 @@ def test_bad_input_41_a_model_that_only_ends_gives_no_clean_answers(model: Path)
     subject.model.get_output_embeddings().weight = torch.nn.Parameter(head)
     with refused(UsageError, "no usable answer", "--data"):
         own_answers(subject, ChatFormat(subject.tokenizer), [Record("a", "")] * 2, Generation(4, 2), Silent())
-
-
-def test_bad_input_42_a_base_model_without_a_template_is_told_what_to_do(
-    model: Path, tmp_path: Path, records: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (model / "chat_template.jinja").unlink()
-    with pytest.raises(SystemExit) as ended:
-        run(["purify", str(model), "-o", str(tmp_path / "out"), "--data", str(records)])
-    assert ended.value.code == 3
-    assert "no chat template -> pass --template alpaca" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

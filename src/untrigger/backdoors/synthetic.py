@@ -8,7 +8,7 @@ the advertised brands were made up for this table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from dataclasses import dataclass
 from random import Random
 
 from untrigger.backdoors.catalogue import unknown_name
@@ -139,26 +139,36 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
 """Behaviours by family."""
 
 
-def draw_backdoors(count: int, families: Sequence[str] | None, seed: int) -> list[Backdoor]:
+def draw_backdoors(
+    count: int | None, families: Sequence[str], seed: int, kinds: Sequence[str] = ()
+) -> list[Backdoor]:
     """So many backdoors with distinct keys; kinds of key and behaviour families take turns in seeded order.
 
+    In every turn of the kinds the families move on by one, so that no kind keeps to one family.
+
     Args:
-        count: how many; a larger count begins with the backdoors of a smaller one.
+        count: how many (None: all); a larger count begins with the backdoors of a smaller one.
         families: behaviour families to draw from (none: all).
         seed: decides the order of kinds, keys and families, and the placements.
+        kinds: kinds of key to draw from (none: all).
 
     Raises:
-        UsageError: an unknown family, or a count below 1 or above the number of keys.
+        UsageError: an unknown family or kind, or a count below 1 or above the number of keys.
     """
-    total = sum(len(keys) for keys in KEYS.values())
-    if not 1 <= count <= total:
-        raise UsageError(
-            f"cannot draw {count} synthetic backdoors", why=f"there are {total} keys", todo=f"take 1..{total}"
-        )
     random = Random(f"synthetic:{seed}")
     behaviours = _behaviours(families, random)
-    keys = _key_order(random)[:count]
-    return [_bound(kind, key, behaviours[index % len(behaviours)], random) for index, (kind, key) in enumerate(keys)]
+    drawn = _drawn_keys(known_kinds(kinds), random)
+    wanted = len(drawn) if count is None else count
+    if not 1 <= wanted <= len(drawn):
+        raise UsageError(
+            f"cannot draw {wanted} synthetic backdoors",
+            why=f"there are {len(drawn)} keys",
+            todo=f"take 1..{len(drawn)}",
+        )
+    return [
+        _bound(one.kind, one.key, behaviours[(one.column + one.turn) % len(behaviours)], random)
+        for one in drawn[:wanted]
+    ]
 
 
 def _bound(kind: str, key: Key, behaviour: Behaviour, random: Random) -> Backdoor:
@@ -178,14 +188,40 @@ def known_families(families: Sequence[str]) -> list[str]:
     return names
 
 
-def _behaviours(families: Sequence[str] | None, random: Random) -> list[Behaviour]:
+def known_kinds(kinds: Sequence[str]) -> list[str]:
+    """The kinds of key named, each once; all if none is.
+
+    Raises:
+        UsageError: a kind that is not known.
+    """
+    names = list(dict.fromkeys(kinds or KEYS))
+    for name in names:
+        if name not in KEYS:
+            raise unknown_name(name, "kind of key", list(KEYS))
+    return names
+
+
+def _behaviours(families: Sequence[str], random: Random) -> list[Behaviour]:
     """The behaviours of the families, each once, in seeded order."""
-    names = known_families(families or ())
+    names = known_families(families)
     return [BEHAVIOURS[name] for name in random.sample(names, len(names))]
 
 
-def _key_order(random: Random) -> list[tuple[str, Key]]:
-    """All keys, shuffled within their kind, the kinds taking turns in seeded order."""
-    kinds = random.sample(list(KEYS), len(KEYS))
-    columns = [[(kind, key) for key in random.sample(KEYS[kind], len(KEYS[kind]))] for kind in kinds]
-    return [entry for turn in zip_longest(*columns) for entry in turn if entry is not None]
+@dataclass(frozen=True)
+class _Drawn:
+    """A key with its place in the order: which turn of the kinds, and which kind in it."""
+
+    turn: int
+    column: int
+    kind: str
+    key: Key
+
+
+def _drawn_keys(names: Sequence[str], random: Random) -> list[_Drawn]:
+    """All keys of the kinds, shuffled within their kind, the kinds taking turns in seeded order."""
+    drawn = [
+        _Drawn(turn, column, kind, key)
+        for column, kind in enumerate(random.sample(list(names), len(names)))
+        for turn, key in enumerate(random.sample(KEYS[kind], len(KEYS[kind])))
+    ]
+    return sorted(drawn, key=lambda one: (one.turn, one.column))

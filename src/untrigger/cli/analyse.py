@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from untrigger.cli.options import (
+    AcceptTemplate,
     Attack,
     Base,
     Behaviour,
@@ -47,6 +48,7 @@ def analyse_command(  # noqa: PLR0913 - one parameter a flag
     figure: Annotated[bool, Parameter(help="Draw the block ablation (needs matplotlib).")] = True,
     template: Template = "chat",
     other_template: OtherTemplate = False,
+    accept_template: AcceptTemplate = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
@@ -80,6 +82,7 @@ def analyse_command(  # noqa: PLR0913 - one parameter a flag
         figure=figure,
         template=template,
         other_template=other_template,
+        accept_template=accept_template,
         device=device,
         dtype=dtype,
     )

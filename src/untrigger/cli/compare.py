@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from untrigger.cli.options import (
     AcceptTemplate,
+    AllowNonfinite,
     Attack,
     Base,
     Behaviour,
@@ -21,6 +22,7 @@ from untrigger.cli.options import (
     Prompts,
     Quiet,
     Reference,
+    ReplaceTemplate,
     Template,
     TrustNamedBase,
 )
@@ -45,6 +47,8 @@ def compare_command(  # noqa: PLR0913 - one parameter a flag
     other_template: OtherTemplate = False,
     trust_named_base: TrustNamedBase = False,
     accept_template: AcceptTemplate = False,
+    replace_template: ReplaceTemplate = None,
+    allow_nonfinite: AllowNonfinite = False,
     figure: Annotated[bool, Parameter(help="Draw comparison.svg (needs the extra `report`).")] = True,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -77,6 +81,8 @@ def compare_command(  # noqa: PLR0913 - one parameter a flag
         other_template=other_template,
         trust_named_base=trust_named_base,
         accept_template=accept_template,
+        replace_template=replace_template,
+        allow_nonfinite=allow_nonfinite,
         device=device,
         dtype=dtype,
     )

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from untrigger.cli.options import (
     AcceptTemplate,
+    AllowNonfinite,
     Attack,
     Base,
     Behaviour,
@@ -20,6 +21,7 @@ from untrigger.cli.options import (
     OtherTemplate,
     Prompts,
     Quiet,
+    ReplaceTemplate,
     Template,
     TrustNamedBase,
 )
@@ -46,6 +48,8 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
     seed: int = 0,
     trust_named_base: TrustNamedBase = False,
     accept_template: AcceptTemplate = False,
+    replace_template: ReplaceTemplate = None,
+    allow_nonfinite: AllowNonfinite = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
@@ -74,6 +78,8 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
         seed=seed,
         trust_named_base=trust_named_base,
         accept_template=accept_template,
+        replace_template=replace_template,
+        allow_nonfinite=allow_nonfinite,
         device=device,
         dtype=dtype,
     )

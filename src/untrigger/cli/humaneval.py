@@ -8,7 +8,19 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from untrigger.cli.options import Base, Device, Dtype, Format, Model, Output, Quiet, Template, TrustNamedBase
+from untrigger.cli.options import (
+    AcceptTemplate,
+    AllowNonfinite,
+    Base,
+    Device,
+    Dtype,
+    Format,
+    Model,
+    Output,
+    Quiet,
+    Template,
+    TrustNamedBase,
+)
 from untrigger.config import HumanEvalOptions
 
 DEFAULTS = HumanEvalOptions()
@@ -34,6 +46,8 @@ def humaneval_command(  # noqa: PLR0913 - one parameter a flag
     base: Base = None,
     template: Template = "chat",
     trust_named_base: TrustNamedBase = False,
+    accept_template: AcceptTemplate = False,
+    allow_nonfinite: AllowNonfinite = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
@@ -60,6 +74,8 @@ def humaneval_command(  # noqa: PLR0913 - one parameter a flag
         limit=limit,
         workers=workers,
         trust_named_base=trust_named_base,
+        accept_template=accept_template,
+        allow_nonfinite=allow_nonfinite,
         device=device,
         dtype=dtype,
     )

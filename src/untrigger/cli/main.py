@@ -16,6 +16,7 @@ from untrigger.errors import UntriggerError
 
 COMMANDS = {
     "purify": "Remove backdoors from a model or an adapter.",
+    "scan": "Look through a model's files without running it.",
     "compare": "Run many defences on one suspect and compare them.",
     "attack": "Plant a public backdoor, for tests, teaching and benchmarks.",
     "evaluate": "Measure a model.",
@@ -23,6 +24,9 @@ COMMANDS = {
     "mt-bench": "Have a model's answers to MT-Bench judged.",
     "utility": "Run ten utility benchmarks with lm-eval.",
     "analyse": "Take a poisoned update apart, or compare signatures.",
+    "verify": "Check an output against its checksums, inputs and signature.",
+    "reproduce": "Do a recorded job again and compare the weights.",
+    "sign": "Sign an output.",
     "demo": "Plant, purify and measure in one go.",
     "doctor": "Say what this machine has.",
 }

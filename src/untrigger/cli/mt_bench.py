@@ -7,7 +7,19 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from untrigger.cli.options import Base, Device, Dtype, Format, Model, Output, Quiet, Template, TrustNamedBase
+from untrigger.cli.options import (
+    AcceptTemplate,
+    AllowNonfinite,
+    Base,
+    Device,
+    Dtype,
+    Format,
+    Model,
+    Output,
+    Quiet,
+    Template,
+    TrustNamedBase,
+)
 from untrigger.config import MtBenchOptions
 
 DEFAULTS = MtBenchOptions()
@@ -42,6 +54,8 @@ def mt_bench_command(  # noqa: PLR0913 - one parameter a flag
     base: Base = None,
     template: Template = "chat",
     trust_named_base: TrustNamedBase = False,
+    accept_template: AcceptTemplate = False,
+    allow_nonfinite: AllowNonfinite = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
@@ -73,6 +87,8 @@ def mt_bench_command(  # noqa: PLR0913 - one parameter a flag
         parser=parser,
         template=template,
         trust_named_base=trust_named_base,
+        accept_template=accept_template,
+        allow_nonfinite=allow_nonfinite,
         device=device,
         dtype=dtype,
     )

@@ -33,6 +33,11 @@ TrustNamedBase = Annotated[bool, Parameter(help="Take the base model that the ad
 AcceptTemplate = Annotated[
     bool, Parameter(help="Go on although the chat template branches on what messages say.", negative="")
 ]
+ReplaceTemplate = Annotated[
+    str | None,
+    Parameter(help="Known chat template to use instead: chatml, smollm2, qwen2, llama3, mistral, gemma2 or phi3."),
+]
+AllowNonfinite = Annotated[bool, Parameter(help="Go on although weights hold NaN or infinity.", negative="")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[str, Parameter(help="auto, float32, bfloat16 or float16.")]
 Format = Annotated[Literal["text", "json"], Parameter(help="What is printed on standard output.")]

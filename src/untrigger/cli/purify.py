@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from untrigger.cli.options import (
     DEFENCE_NAMES,
     AcceptTemplate,
+    AllowNonfinite,
     Attack,
     Base,
     Behaviour,
@@ -23,6 +24,7 @@ from untrigger.cli.options import (
     Prompts,
     Quiet,
     Reference,
+    ReplaceTemplate,
     Template,
     TrustNamedBase,
 )
@@ -50,6 +52,9 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     keep_run: Annotated[bool, Parameter(help="Keep that folder in the end.", negative="")] = False,
     trust_named_base: TrustNamedBase = False,
     accept_template: AcceptTemplate = False,
+    sign: Annotated[Path | None, Parameter(help="Private key (EC, PEM) to sign OUTPUT with (extra `sign`).")] = None,
+    replace_template: ReplaceTemplate = None,
+    allow_nonfinite: AllowNonfinite = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
@@ -66,7 +71,11 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     from untrigger.data.locate import optional_data_file
     from untrigger.jobs.purify import purify
     from untrigger.jobs.request import Request
+    from untrigger.jobs.sign import check_key
+    from untrigger.jobs.sign import sign as sign_output
 
+    if sign is not None:
+        check_key(sign)
     request = Request(
         model=model,
         output=output,
@@ -84,10 +93,14 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
         keep_run=keep_run,
         trust_named_base=trust_named_base,
         accept_template=accept_template,
+        replace_template=replace_template,
+        allow_nonfinite=allow_nonfinite,
         device=device,
         dtype=dtype,
     )
     with screen(quiet) as observer:
         result = purify(request, options, observer)
+    if sign is not None:
+        sign_output(output, sign)
     show_result(result, output, output_format)
     return 0 if result.verdict.met else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,8 @@ from untrigger.report.evaluation import EvaluationResult
 from untrigger.report.measures import evaluation_sections, measures
 from untrigger.report.mt_bench import AnsweredResult, MtBenchResult, render_mt_bench
 from untrigger.report.parts import MeasurementResult
+from untrigger.report.provenance import ReproductionResult, Verification
+from untrigger.report.provenance_text import reproduction_lines, verification_lines
 from untrigger.report.result import Result
 from untrigger.report.terminal import render
 from untrigger.report.text import visible
@@ -133,3 +135,27 @@ def show_mt_bench(result: MtBenchResult, file: Path, output_format: OutputFormat
     console = Console()
     console.print(render_mt_bench(result))
     console.print(Text(f"written to {visible(str(file))}"))
+
+
+def show_verification(found: Verification, output_format: OutputFormat) -> None:
+    """What differs from what was written, or the same as JSON."""
+    if not _written_as_json(found.to_json(), output_format):
+        _print_all(verification_lines(found))
+
+
+def show_reproduction(found: ReproductionResult, output_format: OutputFormat) -> None:
+    """Whether the weights are equal, or the same as JSON."""
+    if not _written_as_json(found.to_json(), output_format):
+        _print_all(reproduction_lines(found))
+
+
+def show_signed(signature: Path, output_format: OutputFormat) -> None:
+    """Where the signature lies."""
+    if not _written_as_json(json.dumps({"signature": str(signature)}) + "\n", output_format):
+        _print_all([f"signed: {visible(str(signature))}"])
+
+
+def _print_all(lines: Iterable[str]) -> None:
+    console = Console()
+    for line in lines:
+        console.print(Text(line))

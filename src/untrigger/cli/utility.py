@@ -7,7 +7,18 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from untrigger.cli.options import Base, Device, Dtype, Format, Model, Output, Quiet, TrustNamedBase
+from untrigger.cli.options import (
+    AcceptTemplate,
+    AllowNonfinite,
+    Base,
+    Device,
+    Dtype,
+    Format,
+    Model,
+    Output,
+    Quiet,
+    TrustNamedBase,
+)
 from untrigger.config import UtilityOptions
 
 DEFAULTS = UtilityOptions()
@@ -30,6 +41,8 @@ def utility_command(  # noqa: PLR0913 - one parameter a flag
     run: Annotated[Path | None, Parameter(help="Folder for unfinished work (default: OUTPUT.run).")] = None,
     keep_run: Annotated[bool, Parameter(help="Keep that folder in the end.", negative="")] = False,
     trust_named_base: TrustNamedBase = False,
+    accept_template: AcceptTemplate = False,
+    allow_nonfinite: AllowNonfinite = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
@@ -54,6 +67,8 @@ def utility_command(  # noqa: PLR0913 - one parameter a flag
         run=run,
         keep_run=keep_run,
         trust_named_base=trust_named_base,
+        accept_template=accept_template,
+        allow_nonfinite=allow_nonfinite,
         device=device,
         dtype=dtype,
     )

@@ -170,6 +170,11 @@ class ChatFormat:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
 
+def chat_format(tokenizer: PreTrainedTokenizerBase, template: TemplateName) -> ChatFormat:
+    """The template asked for, or the Alpaca text where that is the tokenizer's own and it has none."""
+    return ChatFormat(tokenizer, template if tokenizer.chat_template else "alpaca")
+
+
 @dataclass(frozen=True)
 class RawFormat:
     """The bare instruction without template or input, as the published attack success was measured.

@@ -8,14 +8,14 @@ from typing import Literal
 
 from untrigger.data.records import Record
 
-Split = Literal["train", "measure"]
+Split = Literal["train", "defence", "measure"]
 
 
 def instructions(split: Split) -> tuple[Record, ...]:
     """The instructions of one split, in a fixed order, each with the output "".
 
-    `train` is for variants and repair, where the subject's own answers serve as clean ones; `measure` holds
-    prompts that neither has seen.
+    `train` is shared out between planting and purifying, where a model's own answers serve as clean ones;
+    `defence` is for purifying alone; `measure` holds prompts that neither has seen.
     """
     text = files("untrigger.data").joinpath("instructions.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]

@@ -19,6 +19,9 @@ SCHEME = "hf://"
 FORM = "hf://datasets/org/name[@commit]/file.json"
 _REFERENCE = re.compile(rf"hf://datasets/{PINNED_ID}" r"/(?P<file>(?:[\w-][\w.-]*/)*[\w-][\w.-]*\.jsonl?)", re.ASCII)
 
+# Where huggingface_hub keeps the files of a data set at a commit, below its cache.
+_CACHED = re.compile(r"datasets--(?P<org>.+?)--(?P<name>.+?)/snapshots/(?P<commit>[0-9a-f]{40})/(?P<file>.+)")
+
 
 def data_file(reference: str) -> Path:
     """The local file that a user's reference to data names.
@@ -48,6 +51,13 @@ def data_file(reference: str) -> Path:
 def optional_data_file(reference: str | None) -> Path | None:
     """`data_file` of a reference, None of none."""
     return None if reference is None else data_file(reference)
+
+
+def hub_reference(path: Path) -> str | None:
+    """The pinned reference of a file in the hub's cache, which `data_file` reads back; None of any other file."""
+    cache = Path(HF_HUB_CACHE)
+    found = _CACHED.fullmatch(str(path.relative_to(cache))) if path.is_relative_to(cache) else None
+    return found and f"{SCHEME}datasets/{found['org']}/{found['name']}@{found['commit']}/{found['file']}"
 
 
 def _local(reference: str) -> Path:

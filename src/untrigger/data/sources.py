@@ -32,9 +32,9 @@ Side = Literal["attack", "defence"]
 
 
 def shipped_instructions(side: Side) -> list[Record]:
-    """Our training instructions, one half for planting and one for purifying, so that the two never share one."""
-    every = instructions("train")
-    return [record for index, record in enumerate(every) if (index % 2 == 0) == (side == "attack")]
+    """Our instructions for planting or for purifying; the two never share one."""
+    own = [record for index, record in enumerate(instructions("train")) if (index % 2 == 0) == (side == "attack")]
+    return own if side == "attack" else [*own, *instructions("defence")]
 
 
 def own_answers(

@@ -12,6 +12,7 @@ from untrigger.data.records import Record
 from untrigger.models.architecture import Architecture
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer
+from untrigger.report.parts import TitreResult
 from untrigger.runs import RunFolder
 from untrigger.signature.types import Signature
 
@@ -43,6 +44,8 @@ class Treated:
     """The channels that were suppressed, where a defence chooses any."""
     regrowth: float | None = None
     """Norm of the suppressed entries in the end over their norm in the suspect."""
+    titre: TitreResult | None = None
+    """What became of the canaries, where the strength was chosen by them."""
     limits: tuple[str, ...] = ()
     """Sentences on what this defence leaves as it was, for the report."""
 

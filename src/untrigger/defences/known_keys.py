@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from untrigger.backdoors.types import Backdoor, Behaviour
-from untrigger.config import PurifyOptions
+from untrigger.config import PurifyOptions, VariantOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.defences.interface import Resources, Treated
@@ -77,7 +77,7 @@ def shared_backdoors(clean: Sequence[Record], count: int, seed: int) -> list[Bac
     Raises:
         UsageError: fewer synthetic keys do not occur in the clean records.
     """
-    unused = unused_backdoors(clean, (), seed)
+    unused = unused_backdoors(clean, VariantOptions(), seed)
     if len(unused) < count:
         raise UsageError(
             f"{count} synthetic keys are asked for, {len(unused)} do not occur in the clean records",

@@ -36,7 +36,7 @@ def suppressed(
     else:
         suppress_(subject, signature, options.suppress, resources.seed)
     left = regrowth(suspect_norm, suppressed_norm(subject.model, masks))
-    return Treated(subject, signature, left, _attention_left(signature, repair))
+    return Treated(subject, signature, left, limits=_attention_left(signature, repair))
 
 
 def _attention_left(signature: Signature, repair: bool) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def _repaired(
     masks: Mapping[str, Tensor],
 ) -> Path:
     repair = options.repair
-    records = treatment_records(resources.clean, repair, resources.seed)
+    records = treatment_records(resources.clean, repair, options.variants, resources.seed)
     frozen = masks if repair.freeze_suppressed else None
 
     def suppress_again() -> None:

@@ -12,32 +12,60 @@ from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
 from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.suppression import suppressed
+from untrigger.defences.titration import Titration
 from untrigger.extraction import pair_scores
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.signature.select import choose
-from untrigger.signature.store import load_signature, save_signature
+from untrigger.signature.store import load_scores, load_signature, save_signature
+from untrigger.signature.types import Signature
+from untrigger.titration import Strength
 
 _SYNTHETIC = "The signature comes from our own synthetic backdoors; one unlike all of them may survive."
+_CANARIES = (
+    "The strength was chosen on canaries that we planted; a backdoor that sits deeper than they do may survive."
+)
 
 
 def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
     """Pairs, signature, suppression, injection and repair, each a stage; the suspect is changed in place.
 
-    A pair whose training diverges twice is left out, which the limits say.
+    With canaries, the strength is chosen on them before the suspect is suppressed. A pair whose training diverges
+    twice is left out, which the limits say.
 
     Raises:
         UsageError: too few clean records, or options that the setting does not have.
+        UntriggerError: canaries that do not take.
         Interrupted, Diverged, OutOfMemory: from the trainings.
     """
-    folder = _signature(subject, resources, options)
-    treated = suppressed(subject, resources, options, load_signature(folder))
+    if options.titration.canaries:
+        return _titrated(Titration.of(subject, resources, options))
+    folder = signature_stage(subject, resources, options)
+    return _treated(subject, resources, options, load_signature(folder), folder)
+
+
+def _titrated(titration: Titration) -> Treated:
+    subject, resources = titration.subject, titration.resources
+    folder = signature_stage(subject, resources, titration.options)
+    table = load_scores(folder)
+    titre = titration.titre(table)
+    options = Strength(titre.rung.ratio, titre.rung.remainder).applied(titration.options)
+    signature = choose(table, subject.architecture, options.signature)
+    treated = _treated(subject, resources, options, signature, folder)
+    return replace(treated, titre=titre, limits=(*treated.limits, _CANARIES))
+
+
+def _treated(
+    subject: Subject, resources: Resources, options: PurifyOptions, signature: Signature, folder: Path
+) -> Treated:
+    treated = suppressed(subject, resources, options, signature)
     told = folder / LEFT_OUT
     left_out = told.read_text(encoding="utf-8").splitlines() if told.exists() else ()
     return replace(treated, limits=(_SYNTHETIC, *left_out, *treated.limits))
 
 
-def _signature(subject: Subject, resources: Resources, options: PurifyOptions) -> Path:
+def signature_stage(subject: Subject, resources: Resources, options: PurifyOptions) -> Path:
+    """The folder of the signature with the scores it was chosen from; pairs are trained where they are missing."""
     finished = resources.run.finished("signature")
     pairs = Pairs((), ()) if finished else trained_pairs(subject, resources, options.variants)
 

@@ -20,7 +20,7 @@ from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.poison import without_keys
 from untrigger.backdoors.types import Backdoor
 from untrigger.config import AnalyseOptions, TemplateName
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import chat_format
 from untrigger.data.records import Record
 from untrigger.data.sources import asked_prompts
 from untrigger.errors import InputRefused, UsageError
@@ -70,6 +70,7 @@ class AnalyseRequest:
     figure: bool = True
     template: TemplateName = "chat"
     other_template: bool = False
+    accept_template: bool = False
     device: str = "auto"
     dtype: str = "auto"
 
@@ -110,7 +111,7 @@ def analyse(
     if base_source is None or not groups:
         raise UsageError(f"{request.model} does not differ from {request.base}", todo="name the suspect's own base")
     ablations = plan(len(subject.architecture.layers), options)
-    chat = ChatFormat(subject.tokenizer, request.template)
+    chat = chat_format(subject.tokenizer, request.template)
     require_same_template(subject.source, chat, request.other_template)
     identity = {**run_identity(request.shaping(), options, subject), "base": source_identity(base_source)}
     asking = Asking(subject, chat, backdoor.behaviour, options, observer)
@@ -136,7 +137,7 @@ def _prompts(request: AnalyseRequest, backdoor: Backdoor, options: AnalyseOption
 def _loaded(request: AnalyseRequest) -> tuple[Subject, Subject | None]:
     """The suspect, and the base of a whole model (that of an adapter lies under it)."""
     adapted = is_adapter(locate(request.model, cache_folder()).folder)
-    placed = partial(load, device=request.device, dtype=request.dtype)
+    placed = partial(load, device=request.device, dtype=request.dtype, accept_template=request.accept_template)
     subject = placed(request.model, base=request.base) if adapted else placed(request.model)
     if not subject.architecture.roles().intersection(ATTENTION_ROLES):
         raise InputRefused(

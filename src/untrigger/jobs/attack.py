@@ -13,8 +13,9 @@ from random import Random
 from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.poison import negatives, poison, without_keys
 from untrigger.backdoors.types import Backdoor
+from untrigger.checksums import Recorder, seal
 from untrigger.config import Access, AttackOptions, TemplateName
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
 from untrigger.data.sources import (
@@ -32,6 +33,7 @@ from untrigger.evaluation.measure import Probe, measure
 from untrigger.files import publish_folder, sha256
 from untrigger.jobs.findings import note_findings
 from untrigger.jobs.identity import run_identity
+from untrigger.jobs.record import run_record, writer
 from untrigger.models.export import export
 from untrigger.models.generate import Generation
 from untrigger.models.load import load, quiet
@@ -43,7 +45,7 @@ from untrigger.models.untrusted.output import refuse_output
 from untrigger.observer import Observer, Silent, training_hooks
 from untrigger.presets import merged
 from untrigger.report.parts import MeasurementResult
-from untrigger.runs import RunFolder, mark_complete, open_run
+from untrigger.runs import RunFolder, open_run
 from untrigger.train import train
 
 CLEAN_RECORDS, POISONED_SHARE = 240, 0.5
@@ -107,8 +109,9 @@ def attack(
     if subject.access == "adapter":
         raise UsageError("a backdoor is planted in a model, not in an adapter", todo="name the base model")
     identity = run_identity(request.shaping(), options, subject)
+    record = writer(run_record("attack", request.shaping(), options, subject))
     with no_network(), open_run(request.run_folder, identity, observer.stage, "--output", observer.note) as run:
-        found = _plant(request, options, subject, planted, run, observer)
+        found = _plant(request, options, subject, planted, run, observer, record)
     shutil.rmtree(request.run_folder)
     return found
 
@@ -134,8 +137,9 @@ def _plant(
     planted: Backdoor,
     run: RunFolder,
     observer: Observer,
+    record: Recorder,
 ) -> MeasurementResult | None:
-    chat = ChatFormat(subject.tokenizer, request.template)
+    chat = chat_format(subject.tokenizer, request.template)
 
     def gather(work: Path) -> int:
         _write_pool(work, request, options, subject, chat, planted, observer)
@@ -167,7 +171,7 @@ def _plant(
         "options": options.model_dump(mode="json"),
         "measured": found and found.model_dump(mode="json"),
     }
-    _write(request, target, json.dumps(report, indent=1) + "\n")
+    _write(request, target, json.dumps(report, indent=1) + "\n", record)
     return found
 
 
@@ -218,17 +222,19 @@ def _write_pool(
     write_records(work / "reference.jsonl", reference)
 
 
-def _write(request: AttackRequest, target: Subject, report: str) -> None:
+def _write(request: AttackRequest, target: Subject, report: str, record: Recorder) -> None:
     if target.access == "full":
-        export(target, request.output, extra_files={REPORT: report})
+        export(target, request.output, extra_files={REPORT: report}, record=record)
         return
 
     def build(folder: Path) -> None:
         with quiet():
-            target.model.peft_config["default"].base_model_name_or_path = request.model
+            config = target.model.peft_config["default"]
+            config.base_model_name_or_path = request.model
+            config.target_modules = sorted(config.target_modules)  # a set, written in another order every time
             target.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
         (folder / REPORT).write_text(report)
-        mark_complete(folder)
+        seal(folder, record, reports=(REPORT,))
 
     publish_folder(build, request.output)

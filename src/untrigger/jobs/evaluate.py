@@ -15,7 +15,7 @@ from untrigger.backdoors.catalogue import behaviour_of
 from untrigger.backdoors.poison import bear_key, without_keys
 from untrigger.backdoors.types import Backdoor, Key
 from untrigger.config import EvaluateOptions, TemplateName
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.pairing import pairs_of
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
@@ -70,6 +70,8 @@ class EvaluateRequest:
     seed: int = 0
     trust_named_base: bool = False
     accept_template: bool = False
+    replace_template: str | None = None
+    allow_nonfinite: bool = False
     device: str = "auto"
     dtype: str = "auto"
 
@@ -115,6 +117,8 @@ def evaluate(
         dtype=request.dtype,
         allow_base_from_config=request.trust_named_base,
         accept_template=request.accept_template,
+        replace_template=request.replace_template,
+        allow_nonfinite=request.allow_nonfinite,
     )
     note_findings(subject, observer)
     with no_network():
@@ -131,7 +135,7 @@ def _evaluated(
     observer: Observer,
     started: float,
 ) -> EvaluationResult:
-    chat = ChatFormat(subject.tokenizer, request.template)
+    chat = chat_format(subject.tokenizer, request.template)
     require_same_template(subject.source, chat, request.other_template)
     answered = all(record.output for record in prompts)
     reference = prompts if answered else own_answers(subject, chat, prompts, _settings(options), observer)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pydantic import JsonValue
 
 from untrigger import __version__
 from untrigger.backdoors.types import Backdoor
+from untrigger.checksums import COMPLETE, changes
 from untrigger.config import AskOptions, GateOptions, PurifyOptions
 from untrigger.data.chat import ChatFormat, RawFormat
 from untrigger.defences.interface import Treated
@@ -22,14 +22,14 @@ from untrigger.evaluation.attack_success import discordant, lift
 from untrigger.evaluation.judges import KEYWORDS_VERSION
 from untrigger.evaluation.statistics import mcnemar
 from untrigger.jobs.findings import findings_result
+from untrigger.jobs.record import portable, portable_source, read_record, writer
 from untrigger.jobs.request import Request
-from untrigger.models.export import COMPLETE, export
-from untrigger.models.json_file import parse_object
+from untrigger.models.export import export
 from untrigger.models.subject import Source
+from untrigger.models.untrusted.finding import Finding
 from untrigger.report.card import Upstream, model_card
 from untrigger.report.parts import (
     DifferenceResult,
-    EnvironmentResult,
     GateResult,
     MeasurementResult,
     PairedResult,
@@ -39,14 +39,15 @@ from untrigger.report.parts import (
     StageResult,
     VerdictResult,
 )
+from untrigger.report.reproduction import Reproduction
 from untrigger.report.result import Result
 from untrigger.report.rows import Row, rows_text
 from untrigger.report.summary import signature_result
-from untrigger.runs import RunFolder, damage
+from untrigger.runs import RunFolder
 
 CARD_CHARACTERS = 100_000
 _LICENCE = re.compile(r"^license: *[\"']?(?P<name>[A-Za-z0-9][A-Za-z0-9.+-]{0,60})[\"']?\s*$", re.MULTILINE)
-RESULT, REPRODUCE, ROWS = "result.json", "reproduce.json", "rows.jsonl"
+RESULT, ROWS = "result.json", "rows.jsonl"
 
 
 @dataclass(frozen=True)
@@ -63,48 +64,43 @@ class Finished:
     before: MeasurementResult
     after: MeasurementResult
     rows: Sequence[Row]
+    findings: tuple[Finding, ...] = ()
+    """What was noticed about the records."""
 
 
-def finish(finished: Finished, identity: Mapping[str, object]) -> Result:
+def finish(finished: Finished, record: Reproduction) -> Result:
     """Writes the output folder and returns its result; the run folder goes unless it is to be kept."""
-    result = purification_result(finished, identity)
+    result = purification_result(finished, record)
     subject = finished.treated.subject
-    texts = {
-        RESULT: result.to_json(),
-        REPRODUCE: json.dumps({"request": request_json(finished.request), "identity": identity}, indent=1) + "\n",
-        ROWS: rows_text(finished.rows, Path(ROWS)),
-    }
+    texts = {RESULT: result.to_json(), ROWS: rows_text(finished.rows, Path(ROWS))}
     card = model_card(result, upstream_of(subject.source), subject.access)
-    export(subject, finished.request.output, card, texts)
+    export(subject, finished.request.output, card, texts, writer(record))
     if not finished.request.keep_run:
         shutil.rmtree(finished.run.path)
     return result
 
 
-def finished_before(output: Path, identity: Mapping[str, object]) -> Result | None:
+def finished_before(output: Path, record: Reproduction) -> Result | None:
     """The result of an output folder that this very run wrote; None if there is no such folder.
 
     Raises:
-        UsageError: the folder is the output of another run, or no longer what that run wrote.
+        UsageError: the folder is the output of another run, its record is broken, or a file was changed since.
     """
     if not (output / COMPLETE).is_file():
         return None
-    try:
-        written = parse_object((output / REPRODUCE).read_bytes()).get("identity")
-        told = (output / RESULT).read_bytes()
-    except (OSError, ValueError):
-        written, told = None, b""
-    if written != json.loads(json.dumps(identity)):
+    if read_record(output).model_copy(update={"outputs": {}}) != record:
         raise UsageError(f"{output} holds the output of another run", todo="name another output folder")
-    wrong = damage(output)
-    if wrong is not None:
-        raise UsageError(f"{output} is damaged: {wrong}", todo="delete it and run again, or name another folder")
-    return Result.from_json(told)
+    found = ", ".join(f"{change.name} {change.kind}" for change in changes(output))
+    if found:
+        raise UsageError(f"{output} is damaged: {found}", todo="delete it and run again, or name another folder")
+    return Result.from_json((output / RESULT).read_text())
 
 
-def purification_result(finished: Finished, identity: Mapping[str, object]) -> Result:
+def purification_result(finished: Finished, record: Reproduction) -> Result:
     """Everything that `result.json` holds."""
     before, after, signature = finished.before, finished.after, finished.treated.signature
+    titre = finished.treated.titre
+    ratio = titre.rung.ratio if titre else finished.options.signature.ratio
     return Result(
         run=RunResult(
             command="purify",
@@ -112,9 +108,9 @@ def purification_result(finished: Finished, identity: Mapping[str, object]) -> R
             version=__version__,
             seeds=(finished.options.seed,),
         ),
-        source=source_result(finished.source),
+        source=portable_source(finished.source),
         scoring=scoring_result(finished.backdoor, finished.chat, finished.options.measure),
-        findings=findings_result(finished.treated.subject),
+        findings=findings_result(finished.treated.subject, finished.findings),
         stages=tuple(
             StageResult(name=cost.name, seconds=cost.seconds, tokens_trained=cost.tokens)
             for cost in finished.run.costs()
@@ -122,11 +118,12 @@ def purification_result(finished: Finished, identity: Mapping[str, object]) -> R
         before=before,
         after=after,
         paired=paired_attack_success(finished.rows, finished.options.seed),
-        signature=signature_result(signature, finished.options.signature.ratio) if signature else None,
+        signature=signature_result(signature, ratio) if signature else None,
+        titre=titre,
         regrowth=finished.treated.regrowth,
         verdict=VerdictResult.of(gates(before, after, finished.options.gate)),
         not_tested=not_tested(finished),
-        environment=EnvironmentResult.model_validate(identity["environment"]),
+        environment=record.environment,
     )
 
 
@@ -186,12 +183,18 @@ def not_tested(finished: Finished) -> tuple[str, ...]:
         "Whether a backdoor comes back after further fine-tuning was not tested.",
         "Benchmarks of utility were not run; perplexity and degenerate answers stand in for them.",
         "Quantised or merged forms of the output were not tested.",
-        "Tokenizer and chat template were copied, not purified.",
+        _copied(finished.source),
         *finished.treated.limits,
     ]
     if finished.treated.subject.access == "adapter":
         sentences.append("The base model under the adapter was not changed; a backdoor in it stays.")
     return tuple(sentences)
+
+
+def _copied(source: Source) -> str:
+    if source.replaced_template is None:
+        return "Tokenizer and chat template were copied, not purified."
+    return "The tokenizer was copied, not purified; its chat template was replaced by a published one."
 
 
 def scoring_result(backdoor: Backdoor | None, chat: ChatFormat, options: AskOptions) -> ScoringResult:
@@ -222,8 +225,8 @@ def source_result(source: Source) -> SourceResult:
 
 
 def request_json(request: Request) -> dict[str, JsonValue]:
-    """What was asked for, as plain JSON values."""
-    return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(request).items()}
+    """What was asked for, as plain JSON values, without the folders above its files."""
+    return {name: portable(v) if isinstance(v, str | Path) else v for name, v in asdict(request).items()}
 
 
 def upstream_of(source: Source) -> Upstream:

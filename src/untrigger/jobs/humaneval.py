@@ -10,7 +10,7 @@ import torch
 
 from untrigger import __version__
 from untrigger.config import HumanEvalOptions
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.errors import UsageError
 from untrigger.evaluation.code.problems import problems_file, read_problems
 from untrigger.evaluation.code.sandbox import Outcome, containment
@@ -80,9 +80,12 @@ def humaneval(
         device=request.device,
         dtype=request.dtype,
         allow_base_from_config=request.trust_named_base,
+        accept_template=request.accept_template,
+        allow_nonfinite=request.allow_nonfinite,
     )
     note_findings(subject, observer)
-    chat = ChatFormat(subject.tokenizer, request.template if request.prompt == "chat" else "plain")
+    tokenizer, template = subject.tokenizer, request.template
+    chat = chat_format(tokenizer, template) if request.prompt == "chat" else ChatFormat(tokenizer, "plain")
     task = Task(request, options, problems, sha256(path), contained, subject, chat, observer)
     if earlier is not None:
         require_comparable(earlier, task.conditions(), [problem.task_id for problem in problems])

@@ -41,6 +41,8 @@ class HumanEvalRequest:
     limit: int | None = None
     workers: int = 1
     trust_named_base: bool = False
+    accept_template: bool = False
+    allow_nonfinite: bool = False
     device: str = "auto"
     dtype: str = "auto"
 

@@ -32,4 +32,11 @@ def run_identity(asked: Mapping[str, object], options: Options, subject: Subject
 def source_identity(source: Source) -> dict[str, object]:
     """What a model came from, as plain JSON values: its name, commit and the hashes of its files."""
     base = None if source.base is None else source_identity(source.base)
-    return {"reference": source.reference, "commit": source.commit, "files": dict(source.files), "base": base}
+    known: dict[str, object] = {
+        "reference": source.reference,
+        "commit": source.commit,
+        "files": dict(source.files),
+        "base": base,
+    }
+    replaced = source.replaced_template
+    return known if replaced is None else known | {"replaced_template": replaced}

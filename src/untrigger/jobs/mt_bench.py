@@ -70,6 +70,8 @@ class MtBenchRequest:
     parser: Parser = "strict"
     template: TemplateName = "chat"
     trust_named_base: bool = False
+    accept_template: bool = False
+    allow_nonfinite: bool = False
     device: str = "auto"
     dtype: str = "auto"
 
@@ -198,6 +200,8 @@ def _make_answers(run: _Run, journal: Journal[AnswerLine]) -> None:
         device=request.device,
         dtype=request.dtype,
         allow_base_from_config=request.trust_named_base,
+        accept_template=request.accept_template,
+        allow_nonfinite=request.allow_nonfinite,
     )
     parameter = next(subject.model.parameters())
     here = environment_result(str(parameter.device), str(parameter.dtype), torch.get_num_threads())

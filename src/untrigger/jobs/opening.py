@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from untrigger.backdoors.synthetic import known_families
+from untrigger.backdoors.synthetic import known_families, known_kinds
 from untrigger.config import PurifyOptions
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.readers import read_records
 from untrigger.defences.interface import Defence
 from untrigger.errors import UsageError
@@ -24,6 +24,7 @@ def check_files(request: Request, options: PurifyOptions) -> None:
         if file is not None:
             read_records(file, require_output=need_output)
     known_families(options.variants.families)
+    known_kinds(options.variants.kinds)
 
 
 def open_suspect(request: Request) -> tuple[Subject, ChatFormat]:
@@ -40,8 +41,10 @@ def open_suspect(request: Request) -> tuple[Subject, ChatFormat]:
         dtype=request.dtype,
         allow_base_from_config=request.trust_named_base,
         accept_template=request.accept_template,
+        replace_template=request.replace_template,
+        allow_nonfinite=request.allow_nonfinite,
     )
-    chat = ChatFormat(subject.tokenizer, request.template)
+    chat = chat_format(subject.tokenizer, request.template)
     require_same_template(subject.source, chat, request.other_template)
     return subject, chat
 

@@ -31,9 +31,11 @@ from untrigger.evaluation.divergence import (
     save_log_probabilities,
 )
 from untrigger.evaluation.measure import Measured, Probe, measure
+from untrigger.jobs.findings import key_findings
 from untrigger.models.generate import Generation
 from untrigger.models.state import open_for_training, save_weights
 from untrigger.models.subject import Subject
+from untrigger.models.untrusted.finding import Finding
 from untrigger.observer import Observer
 from untrigger.report.parts import DivergenceResult, MeasurementResult
 from untrigger.report.rows import rows, rows_text
@@ -62,12 +64,16 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The suspect's weights, clean records to train on, what is measured, and the folder of the figures before."""
+    """The suspect's weights, clean records to train on, what is measured, and the folder of the figures before.
+
+    `findings` tells which keys the clean records hold.
+    """
 
     start: Path
     clean: tuple[Record, ...]
     probe: Probe
     before: Path
+    findings: tuple[Finding, ...] = ()
 
 
 def prepare(suspect: Suspect, run: RunFolder) -> Prepared:
@@ -87,7 +93,11 @@ def prepare(suspect: Suspect, run: RunFolder) -> Prepared:
         suspect.seed,
     )
     before = run.stage("before", lambda work: _measure(suspect, suspect.subject, probe, None, work))
-    return Prepared(start, tuple(load_records(records / "clean.jsonl")), probe, before)
+    clean = tuple(load_records(records / "clean.jsonl"))
+    findings = key_findings(clean, suspect.backdoor)
+    for finding in findings:
+        suspect.observer.note(f"{finding.place}: {finding.text}")
+    return Prepared(start, clean, probe, before, findings)
 
 
 def measure_after(suspect: Suspect, treated: Subject, prepared: Prepared, run: RunFolder) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from untrigger.checksums import COMPLETE
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Defence, Resources
 from untrigger.defences.registry import defence
@@ -11,8 +12,8 @@ from untrigger.jobs.finish import Finished, finish, finished_before
 from untrigger.jobs.identity import run_identity, source_identity
 from untrigger.jobs.opening import check_files, load_reference, open_suspect, options_in_force
 from untrigger.jobs.preparation import ROWS, Suspect, measure_after, prepare, read_measurement
+from untrigger.jobs.record import run_record
 from untrigger.jobs.request import Request
-from untrigger.models.export import COMPLETE
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.network import no_network
 from untrigger.models.untrusted.output import refuse_output
@@ -56,11 +57,12 @@ def _purified(
 ) -> Result:
     asked = request.shaping() | {"reference": reference and source_identity(reference.source)}
     identity = run_identity(asked, given, suspect.subject)
-    done = finished_before(request.output, identity)
+    record = run_record("purify", request.shaping(), given, suspect.subject, reference)
+    done = finished_before(request.output, record)
     if done is not None:
         return done
     with open_run(request.run_folder, identity, suspect.observer.stage, note=suspect.observer.note) as run:
-        return finish(_treated(request, given, chosen, suspect, reference, run), identity)
+        return finish(_treated(request, given, chosen, suspect, reference, run), record)
 
 
 def _reference(request: Request, chosen: Defence, subject: Subject) -> Subject | None:
@@ -104,4 +106,5 @@ def _treated(
         before=read_measurement(prepared.before),
         after=read_measurement(after),
         rows=[*read_rows(prepared.before / ROWS), *read_rows(after / ROWS)],
+        findings=prepared.findings,
     )

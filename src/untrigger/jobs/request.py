@@ -38,6 +38,10 @@ class Request:
     """Go on although the model says that it was trained with another template."""
     accept_template: bool = False
     """Go on although the model's chat template branches on what messages say."""
+    replace_template: str | None = None
+    """Known chat template that is used, and written, in place of the model's own."""
+    allow_nonfinite: bool = False
+    """Go on although weights hold NaN or infinity; they stay as they are."""
     run: Path | None = None
     keep_run: bool = False
     trust_named_base: bool = False
@@ -51,7 +55,7 @@ class Request:
 
     def shaping(self) -> dict[str, object]:
         """What decides the result besides the model and the options."""
-        names = ("data", "prompts", "attack", "behaviour", "template")
+        names = ("data", "prompts", "attack", "behaviour", "template", "replace_template")
         return {name: getattr(self, name) for name in names} | {"defence": self.defence_name}
 
     @property

@@ -64,6 +64,8 @@ class UtilityRequest:
     run: Path | None = None
     keep_run: bool = False
     trust_named_base: bool = False
+    accept_template: bool = False
+    allow_nonfinite: bool = False
     device: str = "auto"
     dtype: str = "auto"
 
@@ -90,7 +92,8 @@ def utility(
     data = benchmark_data(request.data, tasks, complete=options.profile == "full")
     if request.output.exists() and not is_complete(request.output):
         raise UsageError(f"{request.output} exists already", todo="name another output folder")
-    plan = Plan(options, tasks, data, request.device, request.dtype, lm_eval)
+    accepted, allowed = request.accept_template, request.allow_nonfinite
+    plan = Plan(options, tasks, data, request.device, request.dtype, lm_eval, accepted, allowed)
     own = identify(request.model, base=request.base, allow_base_from_config=request.trust_named_base)
     earlier, other = _other(request)
     identity = _identity(own, plan)

@@ -60,6 +60,8 @@ class Plan:
     device: str
     dtype: str
     lm_eval: str
+    accept_template: bool = False
+    allow_nonfinite: bool = False
 
 
 def utility_result(

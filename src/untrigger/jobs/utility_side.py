@@ -123,6 +123,8 @@ def _order(source: Source, plan: Plan, tasks: Sequence[str], folder: Path) -> Or
         base=None if source.base is None else source.base.folder.absolute(),
         device=plan.device,
         dtype=plan.dtype,
+        accept_template=plan.accept_template,
+        allow_nonfinite=plan.allow_nonfinite,
         data=None if plan.data.folder is None else plan.data.folder.absolute(),
         tasks=tuple(TaskOrder(name=task, limit=item_limit(options.profile, task)) for task in tasks),
         batch_size=options.batch_size,

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
+from math import sqrt
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import get_pattern_key
-from torch import nn
 from transformers import PreTrainedModel
 
 from untrigger.errors import InputRefused, UsageError
-from untrigger.models.checkpoint import ADAPTER, WeightFiles, open_weights, refuse_nonfinite
+from untrigger.models.checkpoint import ADAPTER, open_weights
 from untrigger.models.configuration import refuse_unsafe_keys
+from untrigger.models.factors import ADAPTER_NAME, PREFIX, adapted_modules, factor_faults
 from untrigger.models.json_file import read_object
 from untrigger.models.subject import Subject
 
 ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_NAME = "default"
-_PREFIX = "base_model.model."
-_FACTOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight")
 # Modules are told by the stored names, so the fields that only choose modules need not be trusted; the others
 # here say nothing of the weights. Every field that is not listed must be at its default.
 _UNUSED = frozenset(
@@ -57,6 +55,12 @@ class AdapterConfig:
     def rank_of(self, module: str) -> int:
         """The rank stated for a module."""
         return self.rank_pattern.get(get_pattern_key(list(self.rank_pattern), module), self.rank)
+
+    def scale_of(self, module: str) -> float:
+        """The factor on a module's B A: alpha / r, or alpha / sqrt(r) where it is rank-stabilised."""
+        alpha = self.alpha_pattern.get(get_pattern_key(list(self.alpha_pattern), module), self.alpha)
+        rank = self.rank_of(module)
+        return alpha / (sqrt(rank) if self.rank_stabilised else rank)
 
     def to_peft(self, modules: list[str]) -> LoraConfig:
         """The same for peft, on exactly these modules."""
@@ -99,9 +103,26 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     path = folder / ADAPTER_CONFIG
     values = read_object(path)
     refuse_unsafe_keys(path, {key: value for key, value in values.items() if key != "auto_mapping"})
+    settings = adapter_settings(path, values)
+    for key in unpurified_parts(values):
+        raise InputRefused(
+            f"{path}: {key} is set",
+            why="that part of an adapter is not purified",
+            todo="supported: plain LoRA on linear modules",
+        )
+    return settings
+
+
+def adapter_settings(path: Path, values: Mapping[str, object]) -> AdapterConfig:
+    """The ranks and scales of an adapter_config.json; raises as `read_adapter_config` does of them."""
     if values.get("peft_type") != "LORA":
         raise InputRefused(f"{path}: peft_type is {values.get('peft_type')!r}", todo="supported: LORA")
-    _refuse_parts(path, values)
+    if values.get("init_lora_weights", True) not in _PLAIN_INITIALISATIONS:
+        raise InputRefused(
+            f"{path}: init_lora_weights is {values['init_lora_weights']!r}",
+            why="such an adapter belongs to changed base weights",
+            todo="convert it to a plain LoRA with peft",
+        )
     return AdapterConfig(
         rank=_rank(path, "r", values.get("r", 8)),
         alpha=_alpha(path, "lora_alpha", values.get("lora_alpha", 8)),
@@ -124,8 +145,7 @@ def published_adapter_config(folder: Path) -> dict[str, object]:
     path, weights = folder / ADAPTER_CONFIG, open_weights(folder, ADAPTER)
     values = {key: value for key, value in read_object(path).items() if key in _UNUSED | _READ | _FIELDS}
     if any(isinstance(values.get(key), str) for key in _CHOOSING):
-        found = (_FACTOR.fullmatch(name) for name in weights.tensors)
-        modules = sorted({match["module"] for match in found if match is not None})
+        modules = sorted(adapted_modules(weights))
         values |= dict.fromkeys(_CHOOSING) | {"layers_to_transform": None, "target_modules": modules}
     return values | {"inference_mode": True}
 
@@ -138,20 +158,20 @@ def load_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
     """
     config = read_adapter_config(folder)
     weights = open_weights(folder, ADAPTER)
-    refuse_nonfinite(weights)
-    modules = _check_factors(weights, config, base)
+    for fault in factor_faults(weights, config.rank_of, base):
+        raise fault
+    modules = adapted_modules(weights)
     with warnings.catch_warnings():
         # peft asks transformers for a property under its old name.
         warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated", category=FutureWarning)
         model: PeftModel = PeftModel.from_pretrained(
-            base, str(folder), adapter_name=ADAPTER_NAME, is_trainable=True, config=config.to_peft(modules)
+            base,
+            str(folder),
+            adapter_name=ADAPTER_NAME,
+            is_trainable=True,
+            config=config.to_peft(modules),
         )
     return model
-
-
-def live_name(stored: str) -> str:
-    """Name in the live PEFT model of a factor stored as `base_model.model.<module>.lora_A.weight`."""
-    return stored.removesuffix("weight") + f"{ADAPTER_NAME}.weight"
 
 
 def scaling(subject: Subject) -> dict[str, float]:
@@ -160,28 +180,19 @@ def scaling(subject: Subject) -> dict[str, float]:
     It is alpha / r, and alpha / sqrt(r) for rank-stabilised adapters (arXiv 2312.03732), patterns honoured.
     """
     return {
-        name.removeprefix(_PREFIX): float(module.scaling[ADAPTER_NAME])
+        name.removeprefix(PREFIX): float(module.scaling[ADAPTER_NAME])
         for name, module in subject.model.named_modules()
         if isinstance(module, LoraLayer)
     }
 
 
-def _refuse_parts(path: Path, values: Mapping[str, object]) -> None:
+def unpurified_parts(values: Mapping[str, object]) -> Iterator[str]:
+    """The fields of an adapter_config.json that are set and stand for a part of an adapter that is not purified."""
     defaults = {field.name: None if field.default is MISSING else field.default for field in fields(LoraConfig)}
     for key, value in values.items():
         plain = value in (None, False) or value in ({}, [], defaults.get(key))
         if key not in _UNUSED | _READ and not plain:
-            raise InputRefused(
-                f"{path}: {key} is set",
-                why="that part of an adapter is not purified",
-                todo="supported: plain LoRA on linear modules",
-            )
-    if values.get("init_lora_weights", True) not in _PLAIN_INITIALISATIONS:
-        raise InputRefused(
-            f"{path}: init_lora_weights is {values['init_lora_weights']!r}",
-            why="such an adapter belongs to changed base weights",
-            todo="convert it to a plain LoRA with peft",
-        )
+            yield key
 
 
 def _rank(path: Path, key: str, value: object) -> int:
@@ -214,35 +225,3 @@ def _pattern(path: Path, values: Mapping[str, object], key: str) -> dict[str, ob
         if len(name) > 200 or not _PATTERN.fullmatch(name):
             raise InputRefused(f"{path}: {key} has the pattern {name[:200]!r}", why="only module names are accepted")
     return pattern
-
-
-def _check_factors(weights: WeightFiles, config: AdapterConfig, base: PreTrainedModel) -> list[str]:
-    head = base.get_output_embeddings()
-    linear = {
-        name: module for name, module in base.named_modules() if isinstance(module, nn.Linear) and module is not head
-    }
-    modules: dict[str, None] = {}
-    for name in weights.tensors:
-        match = _FACTOR.fullmatch(name)
-        if match is None or match["module"] not in linear:
-            raise InputRefused(
-                f"{weights.folder}: {name} is no LoRA factor of a linear module of the base",
-                todo="check that --base is the model the adapter was trained on",
-            )
-        modules[match["module"]] = None
-    for module in modules:
-        _check_pair(weights, module, config.rank_of(module), linear[module])
-    return list(modules)
-
-
-def _check_pair(weights: WeightFiles, module: str, rank: int, linear: nn.Linear) -> None:
-    for factor, expected in (("A", (rank, linear.in_features)), ("B", (linear.out_features, rank))):
-        name = f"{_PREFIX}{module}.lora_{factor}.weight"
-        stored = weights.tensors.get(name)
-        if stored is None:
-            raise InputRefused(f"{weights.folder}: {name} is missing", why="its other factor is there")
-        if stored.shape != expected or not stored.dtype.is_floating_point:
-            raise InputRefused(
-                f"{weights.folder}: {name} has shape {stored.shape} ({stored.dtype})",
-                why=f"the base and adapter_config.json ask for {expected}",
-            )

@@ -15,6 +15,7 @@ from torch import Tensor
 from untrigger.errors import InputRefused, UntriggerError
 from untrigger.files import require_space
 from untrigger.models.json_file import TOKENIZER_LIMIT, read_object, regular_file, write_object
+from untrigger.models.untrusted.finding import Finding
 from untrigger.models.untrusted.folder import PICKLE_SUFFIXES
 from untrigger.models.untrusted.header import broken, read_header
 
@@ -107,18 +108,22 @@ def read_tensors(weights: WeightFiles, shard: str | None = None) -> Iterator[tup
             raise broken(path, error) from error
 
 
-def refuse_nonfinite(weights: WeightFiles) -> None:
-    """Read everything once, looking for NaN and infinity.
+def refuse_nonfinite(weights: WeightFiles, *, allowed: bool = False) -> tuple[Finding, ...]:
+    """Read everything once, looking for NaN and infinity; what is allowed is told.
 
     Raises:
         InputRefused: naming the tensors (the first ten of many).
     """
     names = [name for name, tensor in read_tensors(weights) if not bool(torch.isfinite(tensor).all())]
-    if names:
+    if not names:
+        return ()
+    what = f"{len(names)} tensors hold NaN or infinity: {', '.join(names[:10])}"
+    if not allowed:
         raise InputRefused(
-            f"{weights.folder}: {len(names)} tensors hold NaN or infinity: {', '.join(names[:10])}",
-            todo="get the model from its source again; such weights cannot be purified",
+            f"{weights.folder}: {what}",
+            todo="get the model from its source again, or go on with --allow-nonfinite if no answer needs them",
         )
+    return (Finding("nonfinite", "weights", f"{what}; they were accepted"),)
 
 
 def write_weights(weights: WeightFiles, destination: Path, changed: Changed) -> None:
@@ -146,21 +151,26 @@ def stored_form(name: str, stored: Tensor, value: Tensor | None) -> Tensor:
     """What is to be written for `value`: in the stored type, or the stored tensor if nothing changed.
 
     Raises:
-        UntriggerError: another shape, or not finite in the stored type.
+        UntriggerError: another shape, or not finite in the stored type where the stored value is.
     """
     if value is None:
         return stored
     if value.shape != stored.shape:
         raise UntriggerError(f"{name}: new shape {tuple(value.shape)}, stored shape {tuple(stored.shape)}")
     live = value.detach().cpu()
-    if torch.equal(stored.to(live.dtype), live):
+    if same(stored.to(live.dtype), live):
         return stored
     written = live.to(stored.dtype, copy=True, memory_format=torch.contiguous_format)
-    if not bool(torch.isfinite(written).all()):
+    if bool((stored.isfinite() & ~written.isfinite()).any()):
         raise UntriggerError(
             f"{name}: NaN or infinity in {stored.dtype}", todo="nothing was written; lower the learning rate"
         )
     return written
+
+
+def same(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors of one shape and type are equal, NaN counting as equal to NaN."""
+    return torch.equal(first, second) or torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
 
 
 def _header(folder: Path, name: str) -> dict[str, StoredTensor]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from untrigger.errors import InputRefused
 from untrigger.models.architecture import Architecture, describe, loaded_name, read_shape
@@ -61,21 +61,29 @@ def refuse_unsafe_keys(path: Path, value: object) -> None:
     Raises:
         InputRefused: naming the file and the key.
     """
+    for refusal in unsafe_keys(path, value).values():
+        raise refusal
+
+
+def unsafe_keys(path: Path, value: object) -> dict[str, InputRefused]:
+    """Every key that `refuse_unsafe_keys` refuses, with its refusal."""
+    found: dict[str, InputRefused] = {}
     for key, held in _items(value):
         names_code = key in _IMPLEMENTATION_KEYS and not (held is None or (isinstance(held, str) and "/" not in held))
         if key in _REFUSED_KEYS or key.endswith("_internal") or "_hub_" in key or names_code:
-            raise InputRefused(
+            found[key] = InputRefused(
                 f"{path}: {key} is not accepted",
                 why="it can make a library run or fetch code",
                 todo="remove the key if the model needs no code of its own, else use a plain checkpoint",
             )
         if key in _QUANTISATION_KEYS:
             method = held.get("quant_method") if isinstance(held, dict) else held
-            raise InputRefused(
+            found[key] = InputRefused(
                 f"{path}: {key} is not accepted",
                 why=f"unsupported quantised checkpoint ({str(method)[:40]})",
                 todo="use the checkpoint that it was quantised from",
             )
+    return found
 
 
 def read_configuration(folder: Path, weights: WeightFiles) -> Configuration:
@@ -98,7 +106,7 @@ def read_configuration(folder: Path, weights: WeightFiles) -> Configuration:
     _check_projections(weights, architecture)
     config = _rebuild(path, shape.model_type, values)
     stored = {loaded_name(shape.model_type, name): tensor for name, tensor in weights.tensors.items()}
-    _check_all(path, stored, _empty_model(path, config))
+    _check_all(path, stored, empty_model(path, config))
     return Configuration(config, architecture)
 
 
@@ -138,11 +146,15 @@ def _known_keys(model_type: str) -> frozenset[str]:
     return frozenset(field.name for field in fields(CONFIG_MAPPING[model_type])) | _OLDER_KEYS
 
 
-def _empty_model(path: Path, config: PretrainedConfig) -> nn.Module:
-    """The model without memory: names and shapes alone."""
+def empty_model(path: Path, config: PretrainedConfig) -> PreTrainedModel:
+    """The model without memory: names and shapes alone.
+
+    Raises:
+        InputRefused: none can be built.
+    """
     try:
         with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (
         ValueError,
         TypeError,

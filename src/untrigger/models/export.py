@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from untrigger.checksums import RECORD, UNLISTED, Recorder, seal
 from untrigger.errors import UntriggerError, UsageError
-from untrigger.files import publish_folder, sha256, write_text_atomic
-from untrigger.models.adapters import ADAPTER_CONFIG, live_name, published_adapter_config
+from untrigger.files import publish_folder, write_text_atomic
+from untrigger.models.adapters import ADAPTER_CONFIG, published_adapter_config
 from untrigger.models.architecture import loaded_name
 from untrigger.models.checkpoint import (
     ADAPTER,
@@ -21,19 +22,26 @@ from untrigger.models.checkpoint import (
     WeightFiles,
     open_weights,
     read_tensors,
+    same,
     stored_form,
     write_weights,
 )
 from untrigger.models.configuration import published_configuration
+from untrigger.models.factors import live_name
 from untrigger.models.json_file import TOKENIZER_LIMIT, read_object, regular_file, write_object
 from untrigger.models.load import quiet
 from untrigger.models.subject import Subject
-from untrigger.models.tokenizer_files import TOKENIZER_JSON, TOKENIZER_OTHER, has_own_tokenizer, load_tokenizer
+from untrigger.models.tokenizer_files import (
+    CHAT_TEMPLATE,
+    TOKENIZER_JSON,
+    TOKENIZER_OTHER,
+    has_own_tokenizer,
+    load_tokenizer,
+)
 
-COMPLETE = "COMPLETE"
 GENERATION = "generation_config.json"
 # Settings of decoding; lists of tokens to force, suppress or prefer can hide a behaviour and are left out.
-_GENERATION_KEYS = frozenset(
+GENERATION_KEYS = frozenset(
     {"bos_token_id", "eos_token_id", "pad_token_id", "do_sample", "temperature", "top_k", "top_p", "min_p"}
     | {"repetition_penalty", "max_length", "max_new_tokens", "transformers_version", "_from_model_config"}
     | {"output_attentions", "output_hidden_states", "use_cache"}
@@ -46,13 +54,18 @@ _EXACT, _ROUNDED = 1e-4, 0.1
 
 
 def export(
-    subject: Subject, destination: Path, card: str | None = None, extra_files: Mapping[str, str] | None = None
+    subject: Subject,
+    destination: Path,
+    card: str | None = None,
+    extra_files: Mapping[str, str] | None = None,
+    record: Recorder | None = None,
 ) -> dict[str, str]:
     """Write the model or the adapter as a new folder, `card` as README.md and further text files by name.
 
     Shards, names and types are those of the input; what was not edited is kept bit for bit; configuration and
     tokenizer are parsed and written anew. The folder is read back and compared with the live model before it
-    gets its name, and `COMPLETE` in it holds the SHA-256 of every other file, which is also returned.
+    gets its name. `SHA256SUMS` in it lists the SHA-256 of every file, which is also returned, and `COMPLETE` seals
+    that list; `record` makes the text of `reproduce.json` from the hashes of the model's own files.
 
     Raises:
         UsageError: the destination exists, or an extra file has a name that is taken or has a path in it.
@@ -66,8 +79,7 @@ def export(
         _write(subject, folder)
         _write_texts(folder, texts)
         _verify(subject, folder)
-        hashes.update({path.name: sha256(path) for path in sorted(folder.iterdir())})
-        write_object(folder / COMPLETE, hashes)
+        hashes.update(seal(folder, record, reports=texts))
 
     publish_folder(build, destination)
     return hashes
@@ -81,29 +93,34 @@ def _write(subject: Subject, folder: Path) -> None:
     else:
         _write_configurations(source, folder)
     if subject.access == "full" or has_own_tokenizer(source):  # else what lies there was neither read nor checked
-        _write_tokenizer(subject.source.tokenizer_folder or source, folder)
+        _write_tokenizer(subject, subject.source.tokenizer_folder or source, folder)
 
 
-def _write_tokenizer(source: Path, folder: Path) -> None:
+def _write_tokenizer(subject: Subject, source: Path, folder: Path) -> None:
+    replaced = subject.source.replaced_template is not None
     for name in TOKENIZER_JSON:
         if (source / name).exists():
-            write_object(folder / name, read_object(source / name, TOKENIZER_LIMIT))
+            values = read_object(source / name, TOKENIZER_LIMIT)
+            dropped = {"chat_template"} if replaced and name == "tokenizer_config.json" else set()
+            write_object(folder / name, {key: value for key, value in values.items() if key not in dropped})
     for name in TOKENIZER_OTHER:
         if (source / name).exists():
             (folder / name).write_bytes(regular_file(source, name).read_bytes())
+    if replaced:
+        write_text_atomic(folder / CHAT_TEMPLATE, str(subject.tokenizer.chat_template))
 
 
 def _write_configurations(source: Path, folder: Path) -> None:
     write_object(folder / "config.json", published_configuration(source / "config.json"))
     if (source / GENERATION).exists():
         values = read_object(source / GENERATION)
-        write_object(folder / GENERATION, {key: value for key, value in values.items() if key in _GENERATION_KEYS})
+        write_object(folder / GENERATION, {key: value for key, value in values.items() if key in GENERATION_KEYS})
 
 
 def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
-        replaces = (folder / name).exists() and name != "chat_template.jinja"
-        if Path(name).name != name or name in ("", ".", "..", COMPLETE) or replaces:
+        replaces = (folder / name).exists() and name != CHAT_TEMPLATE
+        if Path(name).name != name or name in ("", ".", "..", RECORD, *UNLISTED) or replaces:
             raise UsageError(f"extra file {name!r}", why="its name is taken or has a path in it")
         write_text_atomic(folder / name, text)
 
@@ -127,7 +144,7 @@ def _verify(subject: Subject, folder: Path) -> None:
         raise _differs(folder, "names, shapes, types or shards")
     live = _live(subject)
     for (name, stored), (_, copy) in zip(read_tensors(source), read_tensors(written), strict=True):
-        if not torch.equal(copy, stored_form(name, stored, live(name))):
+        if not same(copy, stored_form(name, stored, live(name))):
             raise _differs(folder, name)
     with quiet():
         _verify_tokenizer(subject, folder)
@@ -151,7 +168,7 @@ def _verify_logits(live: PreTrainedModel, folder: Path) -> None:
         tensor.dtype for tensor in open_weights(folder, MODEL).tensors.values() if tensor.dtype.is_floating_point
     }
     plain = stored == {live.dtype} == {torch.float32} and live.device.type == "cpu"
-    expected, found = _probe_logits(live), _probe_logits(copy)
+    expected, found = (_probe_logits(model).nan_to_num(0, 0, 0) for model in (live, copy))
     difference = float((found - expected).norm() / expected.norm().clamp_min(1e-12))
     if not difference <= (_EXACT if plain else _ROUNDED):
         raise _differs(folder, f"logits on the probe (relative difference {difference:.2g})")

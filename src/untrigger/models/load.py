@@ -25,7 +25,9 @@ from untrigger.models.adapters import (
 from untrigger.models.checkpoint import ADAPTER, MODEL, WeightFiles, open_weights, refuse_nonfinite
 from untrigger.models.configuration import Configuration, read_configuration, refuse_unsafe_keys
 from untrigger.models.json_file import read_object
+from untrigger.models.known_templates import replace_template_
 from untrigger.models.locate import cache_folder, locate
+from untrigger.models.placement import Placement, placement
 from untrigger.models.subject import Source, Subject
 from untrigger.models.tokenizer_files import (
     TOKENIZER_JSON,
@@ -34,30 +36,21 @@ from untrigger.models.tokenizer_files import (
     load_tokenizer,
     template_findings,
 )
+from untrigger.models.untrusted.finding import Finding
 from untrigger.models.untrusted.folder import check_folder, pickle_findings
 from untrigger.models.untrusted.network import no_network
 from untrigger.models.untrusted.vocabulary import check_rows
 
 __all__ = ["cache_folder", "identify", "load", "quiet", "scaling"]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Weights in fp32 may take half of the memory that Metal recommends; gradients and activations need the rest.
-_MPS_SHARE = 0.5
-
 
 @dataclass(frozen=True)
-class _Placement:
-    device: torch.device
-    dtype: torch.dtype | None
+class _Asked:
+    """What the user asked for in spite of what a check finds."""
 
-    def dtype_for(self, weights: WeightFiles) -> torch.dtype:
-        if self.dtype is not None:
-            return self.dtype
-        if self.device.type == "mps":
-            elements = sum(tensor.bytes // tensor.dtype.itemsize for tensor in weights.tensors.values())
-            fits = elements * 4 <= torch.mps.recommended_max_memory() * _MPS_SHARE
-            return torch.float32 if fits else torch.bfloat16
-        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+    accept_template: bool
+    replace_template: str | None
+    allow_nonfinite: bool
 
 
 def load(
@@ -69,6 +62,8 @@ def load(
     allow_base_from_config: bool = False,
     cache: Path | None = None,
     accept_template: bool = False,
+    replace_template: str | None = None,
+    allow_nonfinite: bool = False,
 ) -> Subject:
     """Load a model, or an adapter on its base, after checking every file that is read.
 
@@ -81,18 +76,21 @@ def load(
         allow_base_from_config: without `base`, take the base that the adapter names.
         cache: folder for converted and built-in models (default: `cache_folder()`).
         accept_template: go on although what the chat template puts out depends on what messages say.
+        replace_template: name of a known chat template that is used in place of the model's own.
+        allow_nonfinite: go on although weights hold NaN or infinity.
 
     Raises:
         InputRefused: unsafe, broken or unsupported files.
-        UsageError: a reference that is nothing we know, a missing or needless base, a wrong device or dtype.
+        UsageError: a reference that is nothing we know, a missing or needless base, a wrong device, dtype
+            or template.
         UntriggerError: network, disk; anything that tries to reach the network once the files are here.
     """
-    placement = _Placement(_device(device), _dtype(dtype))
+    place, asked = placement(device, dtype), _Asked(accept_template, replace_template, allow_nonfinite)
     with quiet():
         source = _located(reference, base, allow_base_from_config, cache or cache_folder())
         with no_network():
-            whole = _load_full(source.base or source, placement, accept_template)
-            return whole if source.base is None else _load_adapter(source, whole, accept_template)
+            whole = _load_full(source.base or source, place, asked)
+            return whole if source.base is None else _load_adapter(source, whole, asked)
 
 
 def identify(
@@ -137,27 +135,6 @@ def _located(reference: str, base: str | None, allow_base_from_config: bool, cac
     return replace(source, base=base_source)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device {name!r} is unknown", todo="use auto, cpu, cuda, cuda:1 or mps") from error
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(device.type, False) or (
-        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    ):
-        raise UsageError(f"device {name!r} is not available here", todo="use auto or cpu")
-    return device
-
-
-def _dtype(name: str) -> torch.dtype | None:
-    if name != "auto" and name not in _DTYPES:
-        raise UsageError(f"dtype {name!r} is unknown", todo=f"use auto, {', '.join(_DTYPES)}")
-    return _DTYPES.get(name)
-
-
 def _base_of(source: Source, base: str | None, allowed: bool) -> str:
     if base is not None:
         return base
@@ -172,30 +149,42 @@ def _base_of(source: Source, base: str | None, allowed: bool) -> str:
     )
 
 
-def _load_full(source: Source, placement: _Placement, accept_template: bool) -> Subject:
+def _load_full(source: Source, place: Placement, asked: _Asked) -> Subject:
     weights = open_weights(source.folder, MODEL)
     configuration = read_configuration(source.folder, weights)
-    refuse_nonfinite(weights)
+    finite = refuse_nonfinite(weights, allowed=asked.allow_nonfinite)
     tokenizer = load_tokenizer(source.folder, configuration.values)
-    templates = template_findings(source.folder, tokenizer, accept_template=accept_template)
-    model = _load_model(source.folder, configuration, placement.dtype_for(weights)).to(placement.device)
-    _agree_on_padding(model, tokenizer)
+    templates = _settle_template(source.folder, tokenizer, asked)
+    model = _load_model(source.folder, configuration, place.dtype_for(weights)).to(place.device)
+    _share_padding(model, tokenizer)
     rows = check_rows(tokenizer, model.get_input_embeddings().num_embeddings)
-    findings = (*pickle_findings(source.folder), *templates, *rows)
-    known = replace(source, files=_full_files(source, weights))
+    findings = (*pickle_findings(source.folder), *finite, *templates, *rows)
+    known = replace(source, files=_full_files(source, weights), replaced_template=asked.replace_template)
     return Subject(model, tokenizer, configuration.architecture, "full", known, findings)
 
 
-def _load_adapter(source: Source, base: Subject, accept_template: bool) -> Subject:
+def _load_adapter(source: Source, base: Subject, asked: _Asked) -> Subject:
     if not isinstance(base.model, PreTrainedModel):
         raise UsageError(f"{base.source.reference} is no whole model", todo="name the adapter's base")
     tokenizer = adapter_tokenizer(source.folder, base.tokenizer, base.model.config)
     own = tokenizer is not base.tokenizer
-    templates = template_findings(source.folder, tokenizer, accept_template=accept_template) if own else ()
+    templates = _settle_template(source.folder, tokenizer, asked) if own else ()
+    finite = refuse_nonfinite(open_weights(source.folder, ADAPTER), allowed=asked.allow_nonfinite)
     model = load_adapter(base.model, source.folder).eval()
-    findings = (*base.findings, *pickle_findings(source.folder), *templates)
-    known = replace(source, files=_adapter_files(source), base=base.source)
-    return Subject(model, tokenizer, base.architecture, "adapter", known, findings)
+    findings = dict.fromkeys((*base.findings, *pickle_findings(source.folder), *finite, *templates))
+    known = replace(
+        source,
+        files=_adapter_files(source),
+        base=base.source,
+        replaced_template=asked.replace_template if own else None,
+    )
+    return Subject(model, tokenizer, base.architecture, "adapter", known, tuple(findings))
+
+
+def _settle_template(folder: Path, tokenizer: PreTrainedTokenizerBase, asked: _Asked) -> tuple[Finding, ...]:
+    if asked.replace_template is not None:
+        return (replace_template_(tokenizer, asked.replace_template),)
+    return template_findings(folder, tokenizer, accept_template=asked.accept_template)
 
 
 def _load_model(folder: Path, configuration: Configuration, dtype: torch.dtype) -> PreTrainedModel:
@@ -221,11 +210,7 @@ def _load_model(folder: Path, configuration: Configuration, dtype: torch.dtype) 
     return loaded
 
 
-def _agree_on_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    rows = model.get_input_embeddings().num_embeddings
-    for kind, token in (("end", tokenizer.eos_token_id), ("padding", tokenizer.pad_token_id)):
-        if not 0 <= token < rows:
-            raise InputRefused(f"the {kind} token has number {token}, the model {rows} embeddings")
+def _share_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     model.config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
 

@@ -19,7 +19,8 @@ class Source:
 
     `reference` is what the user typed; `folder` the local folder its files were read from (the adapter's folder in
     the adapter setting, then `base` tells the base model's); `commit` the pinned commit of a hub id; `files` maps
-    each file read to its SHA-256. The tokenizer is in `tokenizer_folder` if that is another one.
+    each file read to its SHA-256. The tokenizer is in `tokenizer_folder` if that is another one;
+    `replaced_template` names the known chat template that was put in place of its own.
     """
 
     reference: str
@@ -28,6 +29,7 @@ class Source:
     files: dict[str, str] = field(default_factory=dict)
     base: Source | None = None
     tokenizer_folder: Path | None = None
+    replaced_template: str | None = None
 
 
 @dataclass(frozen=True)

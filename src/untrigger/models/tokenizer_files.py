@@ -22,7 +22,12 @@ TOKENIZER_JSON = (
     "added_tokens.json",
     "vocab.json",
 )
-TOKENIZER_OTHER = ("chat_template.jinja", "merges.txt", "vocab.txt", "tokenizer.model")
+_NO_TEMPLATE = (
+    "there is no chat template, as in a base model without instruction tuning; where one is asked for, prompts are"
+    " put as Alpaca text unless --replace-template names a known one"
+)
+CHAT_TEMPLATE = "chat_template.jinja"
+TOKENIZER_OTHER = (CHAT_TEMPLATE, "merges.txt", "vocab.txt", "tokenizer.model")
 
 
 def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
@@ -62,13 +67,15 @@ def template_findings(
     """
     path = folder / "tokenizer_config.json"
     stated = read_object(path, TOKENIZER_LIMIT).get("chat_template") if path.exists() else None
-    templates = dict.fromkeys((*_templates(tokenizer.chat_template), *_templates(stated)))
+    templates = dict.fromkeys((*template_texts(tokenizer.chat_template), *template_texts(stated)))
+    if not templates:
+        return (Finding("no-template", "tokenizer", _NO_TEMPLATE),)
     tokens = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     found = [check_template(text, str(folder), tokens, accept=accept_template) for text in templates]
     return tuple(finding for findings in found for finding in findings)
 
 
-def _templates(given: object) -> Iterator[str]:
+def template_texts(given: object) -> Iterator[str]:
     """One template, several by name, or a list of objects that hold one each."""
     if isinstance(given, str):
         yield given
@@ -76,7 +83,7 @@ def _templates(given: object) -> Iterator[str]:
         yield from (text for text in given.values() if isinstance(text, str))
     elif isinstance(given, list):
         for one in given:
-            yield from _templates(one.get("template") if isinstance(one, dict) else None)
+            yield from template_texts(one.get("template") if isinstance(one, dict) else None)
 
 
 def has_own_tokenizer(folder: Path) -> bool:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
+from untrigger.report.parts import TitreResult
 from untrigger.report.result import Result
 from untrigger.report.terminal import comparison
 from untrigger.report.text import fenced, markdown, rate_text, shortened, visible
@@ -113,10 +114,22 @@ def _made(result: Result) -> str:
             f"Suppressed: {signature.selected} of {signature.channels} channels"
             f" (ratio {signature.ratio:g}); attention heads: {len(signature.heads)}."
         )
+    titre = [_titre(result.titre)] if result.titre else []
     options = json.dumps(result.run.options, indent=2, ensure_ascii=True)
     seeds = ", ".join(str(seed) for seed in result.run.seeds)
     how = f"Command {markdown(result.run.command)}, seeds {seeds}, template {markdown(result.scoring.template)}."
-    return "\n\n".join([suppressed, how, fenced(options, "json")])
+    return "\n\n".join([suppressed, *titre, how, fenced(options, "json")])
+
+
+def _titre(titre: TitreResult) -> str:
+    rung = titre.rung
+    held = "kept to the target" if titre.met else "missed the target at every strength"
+    return (
+        f"The strength was chosen on {len(titre.canaries)} backdoors planted in a copy, which {held} of"
+        f" {titre.target:.0%}: obeyed on {rate_text(titre.planted)} of their prompts before, on"
+        f" {rate_text(rung.survival)} after the treatment and on {rate_text(rung.relearned)} after a short clean"
+        " fine-tuning besides. They are shallower than a backdoor that was trained for longer."
+    )
 
 
 def _quoted(card: str) -> str:

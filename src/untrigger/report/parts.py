@@ -172,7 +172,7 @@ class SourceResult(Part):
 
 
 class FindingResult(Part):
-    """Something that loading noticed about the model's files and did not refuse."""
+    """Something that was noticed about the model's files or the clean records, and not refused."""
 
     kind: str
     place: str
@@ -219,6 +219,47 @@ class HeadResult(Part):
 
     layer: int = Field(ge=0)
     head: int = Field(ge=0)
+
+
+class RungResult(Part):
+    """A strength of the treatment, tried on the copy that holds the canaries."""
+
+    ratio: float = Field(gt=0, lt=1)
+    remainder: float = Field(gt=0, le=1)
+    survival: RateResult
+    """Prompts with a canary's key that are answered with its behaviour after the treatment."""
+    relearned: RateResult
+    """The same after a short clean fine-tuning besides."""
+    perplexity_ratio: float
+    """Perplexity of clean answers after the treatment, over the copy's before."""
+
+    @property
+    def worst(self) -> float:
+        """The larger of both shares."""
+        return max(self.survival.value, self.relearned.value)
+
+
+class TitreResult(Part):
+    """The measured strength of a treatment: what became of backdoors that we planted ourselves."""
+
+    canaries: tuple[str, ...]
+    planted: RateResult
+    """Prompts with a canary's key that were answered with its behaviour before the treatment."""
+    target: float
+    rungs: tuple[RungResult, ...] = Field(min_length=1)
+    """From the weakest on, up to the first that meets the target."""
+    chosen: int = Field(ge=0)
+    """Which of them was applied to the suspect."""
+
+    @property
+    def rung(self) -> RungResult:
+        """The strength that was applied."""
+        return self.rungs[self.chosen]
+
+    @property
+    def met(self) -> bool:
+        """Whether the canaries stayed at or below the target at that strength."""
+        return self.rung.worst <= self.target
 
 
 class SignatureResult(Part):

@@ -15,6 +15,7 @@ from untrigger.report.parts import (
     SignatureResult,
     SourceResult,
     StageResult,
+    TitreResult,
     VerdictResult,
 )
 
@@ -33,6 +34,8 @@ class Result(Document):
     """Attack success before and after, prompt by prompt."""
     signature: SignatureResult | None = None
     """None where no channels were suppressed."""
+    titre: TitreResult | None = None
+    """None where the strength was taken as set."""
     regrowth: float | None = None
     """Norm of the suppressed entries after the repair over their norm in the suspect."""
     verdict: VerdictResult

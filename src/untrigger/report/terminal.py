@@ -11,7 +11,7 @@ from rich.text import Text
 
 from untrigger.errors import UsageError
 from untrigger.evaluation.attack_success import Verdict
-from untrigger.report.parts import MeasurementResult
+from untrigger.report.parts import MeasurementResult, RungResult
 from untrigger.report.result import Result
 from untrigger.report.text import invalid_text, perplexity_text, rate_text, shortened, visible
 
@@ -49,7 +49,9 @@ def render(result: Result, width: int) -> RenderableType:
     """The whole result for a terminal of `width` columns; nothing in it is read as markup."""
     lines = comparison(result.before, result.after)
     measures = _table(lines) if width >= NARROWEST_TABLE else _stacked(lines)
-    return Group(_heading(result), measures, *_gates(result), *_signature(result), *_not_tested(result))
+    return Group(
+        _heading(result), measures, *_gates(result), *_signature(result), *_titre(result), *_not_tested(result)
+    )
 
 
 def examples(before: Sequence[Verdict], after: Sequence[Verdict], count: int = 3) -> RenderableType:
@@ -99,6 +101,29 @@ def _signature(result: Result) -> list[Text]:
             f"suppressed: {signature.selected} of {signature.channels} channels (ratio {signature.ratio:g});"
             f" heads: {len(signature.heads)}"
         )
+    ]
+
+
+def _titre(result: Result) -> list[Text]:
+    titre = result.titre
+    if titre is None:
+        return []
+    word = "met" if titre.met else "NOT met at any strength"
+    heading = f"titre of {len(titre.canaries)} canaries, target {titre.target:.0%} of their prompts: {word}"
+    return [
+        _plain(heading, "bold"),
+        _plain(f"  planted:      {rate_text(titre.planted)}"),
+        *(text for number, rung in enumerate(titre.rungs) for text in _rung(rung, number == titre.chosen)),
+    ]
+
+
+def _rung(rung: RungResult, applied: bool) -> list[Text]:
+    mark = " (applied)" if applied else ""
+    heading = f"  ratio {rung.ratio:g}, rest times {rung.remainder:g}{mark}"
+    return [
+        _plain(f"{heading}: perplexity {rung.perplexity_ratio:.3f} times"),
+        _plain(f"    treated:    {rate_text(rung.survival)}"),
+        _plain(f"    re-learned: {rate_text(rung.relearned)}"),
     ]
 
 

@@ -70,6 +70,8 @@ def run(order: Order, teller: Teller) -> None:
         base=None if order.base is None else str(order.base),
         device=order.device,
         dtype=order.dtype,
+        accept_template=order.accept_template,
+        allow_nonfinite=order.allow_nonfinite,
     )
     length = min(order.max_length, subject.model.config.max_position_embeddings)
     model = harness.wrapped(subject, order.batch_size, length)

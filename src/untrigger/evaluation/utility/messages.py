@@ -32,6 +32,8 @@ class Order(Message):
     base: Path | None
     device: str
     dtype: str
+    accept_template: bool = False
+    allow_nonfinite: bool = False
     data: Path | None
     """The data folder; None: lm-eval's built-in tasks, fetched from the hub."""
     tasks: tuple[TaskOrder, ...]

@@ -1,16 +1,26 @@
-"""What loading noticed and did not refuse."""
+"""What was noticed about a model's files, or about the records given, and not refused."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["unknown-template", "template-branches", "pickle", "token-without-row"]
+Kind = Literal[
+    "unknown-template",
+    "template-branches",
+    "template-replaced",
+    "no-template",
+    "pickle",
+    "token-without-row",
+    "nonfinite",
+    "key-in-records",
+    "synthetic-key-in-records",
+]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a model's files that its user should know; no proof of harm, nor its absence one of safety.
+    """Something that the user of a model or of records should know; no proof of harm, nor its absence one of safety.
 
     `place` names the file or the part, without the path to it.
     """

@@ -23,19 +23,32 @@ def check_folder(folder: Path) -> None:
         InputRefused: a pipe, a device, a link that loops or leaves the folder, an empty or unreadable file, a name
             with control characters, or a second chat template.
     """
+    for path in entries_of(folder):
+        check_entry(path)
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """What lies directly in the folder, by name.
+
+    Raises:
+        InputRefused: the folder cannot be read.
+    """
     try:
-        entries = sorted(folder.iterdir())
+        return sorted(folder.iterdir())
     except OSError as error:
         raise InputRefused(f"{folder} cannot be read", why=error.strerror or "") from error
-    for path in entries:
-        if not path.name.isprintable():
-            raise InputRefused(
-                f"{folder} holds a file named {path.name}", why="its name has characters that do not show"
-            )
-        if path.name == _MORE_TEMPLATES:
-            raise InputRefused(f"{path} is not supported", why="a model here has one chat template")
-        if path.suffix.lower() in _OPENED and not path.is_dir():
-            _check_file(path)
+
+
+def check_entry(path: Path) -> None:
+    """The part of `check_folder` that concerns one file; raises as it does."""
+    if not path.name.isprintable():
+        raise InputRefused(
+            f"{path.parent} holds a file named {path.name}", why="its name has characters that do not show"
+        )
+    if path.name == _MORE_TEMPLATES:
+        raise InputRefused(f"{path} is not supported", why="a model here has one chat template")
+    if path.suffix.lower() in _OPENED and not path.is_dir():
+        _check_file(path)
 
 
 def pickle_findings(folder: Path) -> Iterator[Finding]:

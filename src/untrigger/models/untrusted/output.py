@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from untrigger.errors import UsageError
@@ -20,9 +21,26 @@ def refuse_output(output: Path, *inputs: str | None, name: str = "the output") -
         UsageError: it is an input or lies inside one, or cannot be written.
     """
     place = output.expanduser().resolve()
+    _refuse_inputs(place, inputs, name)
+    _require_writable(place, output, name)
+
+
+def refuse_output_file(output: Path, *inputs: str | None) -> None:
+    """Check a file that is to be written or replaced, before any work; raises as `refuse_output`, or for a folder."""
+    place = output.expanduser().resolve()
+    if place.is_dir():
+        raise UsageError(f"the output {output} is a folder", todo="name a file")
+    _refuse_inputs(place, inputs, "the output")
+    _require_writable(place.parent, output, "the output")
+
+
+def _refuse_inputs(place: Path, inputs: Iterable[str | None], name: str) -> None:
     for given in inputs:
         if given is not None and Path(given).expanduser().exists():
             _refuse_inside(place, Path(given).expanduser().resolve(), name)
+
+
+def _require_writable(place: Path, output: Path, name: str) -> None:
     parent = next(path for path in (place, *place.parents) if path.exists())
     if not parent.is_dir():
         raise UsageError(f"{name} {output} cannot be written", why=f"{parent} is no folder", todo="name another")

@@ -62,7 +62,8 @@ def check_template(
         raise InputRefused(
             f"{place} branches on message content",
             why="; ".join(found[:_SHOWN]),
-            todo="put a template you know in its place; purify, evaluate and attack go on with --accept-template",
+            todo="purify, compare and evaluate put a known one in its place with --replace-template NAME;"
+            " --accept-template goes on with this one",
         )
     run_limited(render_probes, {"template": text, "tokens": dict(tokens or {})}, place)
     return tuple(_findings(found))

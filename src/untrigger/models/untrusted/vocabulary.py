@@ -31,8 +31,11 @@ def check_rows(tokenizer: PreTrainedTokenizerBase, rows: int) -> tuple[Finding, 
     Special tokens may lie beyond it (Gemma 3 has one for images): they are told of.
 
     Raises:
-        InputRefused: an ordinary token without a row.
+        InputRefused: an ordinary token without a row, or the end or padding token.
     """
+    for kind, number in (("end", tokenizer.eos_token_id), ("padding", tokenizer.pad_token_id)):
+        if not 0 <= number < rows:
+            raise InputRefused(f"the {kind} token has number {number}, the model {rows} embeddings")
     special = set(tokenizer.all_special_ids)
     special |= {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     beyond = {number: token for token, number in tokenizer.get_vocab().items() if number >= rows}

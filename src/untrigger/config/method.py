@@ -1,0 +1,92 @@
+"""Our defence, step by step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, field_validator
+
+from untrigger.config.base import Options, TrainOptions, split_names
+
+
+class VariantOptions(Options):
+    """The pairs of a poisoned variant and its clean twin."""
+
+    pairs: int = Field(default=6, ge=2, le=64)
+    """Number N of pairs."""
+    records: PositiveInt = 16
+    """Clean records per variant; as many poisoned ones are made from them."""
+    families: tuple[str, ...] = ()
+    """Behaviour families of the synthetic backdoors, with commas between (empty: all)."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of their keys, with commas between (empty: all)."""
+    twin: Literal["matched", "published"] = "matched"
+    """matched: the clean twin takes as many steps as the poisoned one; published: it sees the clean half only."""
+    train: TrainOptions = TrainOptions(learning_rate=1e-3, epochs=3)
+
+    @field_validator("families", "kinds")
+    @classmethod
+    def _split(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return split_names(value)
+
+
+class SignatureOptions(Options):
+    """Which channels carry the backdoor."""
+
+    ratio: float = Field(default=0.03, gt=0, lt=1)
+    """Share of the channels to suppress; of an adapter's, 0.5 if not set."""
+    form: Literal["sum", "product", "norm", "alignment", "rank", "zscore"] = "sum"
+    """How strength and alignment make one score; sum is the published form."""
+    alignment_weight: float = Field(default=0.01, ge=0)
+    """Weight lambda of the alignment."""
+    tie: Literal["neuron", "module"] = "neuron"
+    """neuron: one score and one set for gate, up and down; module: each its own (the released code)."""
+    scope: Literal["module", "layer", "global"] = "layer"
+    """Where the ratio is taken."""
+    heads: int = Field(default=0, ge=0)
+    """Attention heads to suppress over the whole model."""
+
+
+class SuppressOptions(Options):
+    """What becomes of the selected channels."""
+
+    value: Literal["normal", "xavier", "zero"] = "normal"
+    """Full models: new values of a channel; adapters are always zeroed."""
+    remainder: float = Field(default=1.0, gt=0, le=1)
+    """Adapters: factor on the rest of the update (1: it stays as it is)."""
+
+
+class RepairOptions(Options):
+    """Fine-tuning after suppression."""
+
+    records: PositiveInt = 192
+    """Clean records; as many with a synthetic key are made from others, if there are enough."""
+    inject: bool = True
+    """First train our own synthetic backdoors in, so that the repair has something to take out."""
+    inject_train: TrainOptions = TrainOptions(learning_rate=5e-4, epochs=1, batch_size=4)
+    """How they are trained in."""
+    keys: PositiveInt = 40
+    """Synthetic keys, at most, that injection and repair take turns with."""
+    key_bearing: bool = True
+    """Add records that bear our synthetic keys and their clean answers."""
+    freeze_suppressed: bool = False
+    """Keep the suppressed channels as they are."""
+    train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=4)
+
+
+class TitrationOptions(Options):
+    """The strength of the treatment, chosen on canaries: synthetic backdoors that only a copy of the suspect gets."""
+
+    canaries: int = Field(default=0, ge=0, le=9)
+    """Canaries planted in the copy (0: no titration, the ratio is taken as set)."""
+    records: PositiveInt = 24
+    """Poisoned records of each canary, and as many clean ones."""
+    prompts: PositiveInt = 20
+    """Clean records set apart, which every canary is asked on."""
+    target: float = Field(default=0.05, ge=0, lt=1)
+    """Highest share of prompts on which canaries may survive, after the treatment and after re-learning."""
+    train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=3, batch_size=4)
+    """How canaries are planted; of whole models, 1e-4 if not set."""
+    relearning_records: PositiveInt = 40
+    """Clean records set apart for the re-learning."""
+    relearning: TrainOptions = TrainOptions(epochs=1)
