@@ -16,8 +16,8 @@ test: $(TESTING)
 	$(BIN)/pytest -q
 
 check: $(TESTING)
-	$(BIN)/ruff format --check src tests benchmarks experiments
-	$(BIN)/ruff check src tests benchmarks experiments
+	$(BIN)/ruff format --check src tests benchmarks experiments fuzz
+	$(BIN)/ruff check src tests benchmarks experiments fuzz
 	$(BIN)/mypy
 
 $(READY): pyproject.toml constraints.txt

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from jobs_options import SMALL, SMALL_ATTACK
 from tiny import save_tiny_adapter

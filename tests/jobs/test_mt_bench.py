@@ -305,7 +305,7 @@ def test_single_and_pairwise_judgements_live_side_by_side(request_to, tmp_path):
         ({"references": Path("reference_answer_other.jsonl")}, "references: "),
         ({"template": "alpaca"}, 'template: "chat" then, "alpaca" now'),
         ({"device": "cpu"}, "device: "),
-        ({"model": "theirs"}, "model: "),
+        ({"model": "theirs"}, r"model\."),
     ],
 )
 def test_another_run_in_the_same_folder_is_refused(request_to, answered, change, message):
@@ -326,7 +326,7 @@ def test_other_parameters_of_the_judge_are_refused_but_not_other_pacing(request_
         judged(request)
         for field, value in (("temperature", 0.5), ("max_tokens", 9), ("fold_system", True)):
             other = OPTIONS.model_copy(update={"judge": JUDGE.model_copy(update={field: value})})
-            with pytest.raises(UsageError, match=f"parameters: .*{field}"):
+            with pytest.raises(UsageError, match=rf"parameters\.{field}"):
                 judged(request, other)
         judged(request, OPTIONS.model_copy(update={"judge": JudgeOptions(concurrency=9, cache=False)}))
         assert stub.calls == 160

@@ -44,7 +44,9 @@ def trained_pairs(subject: Subject, resources: Resources, options: VariantOption
         for index, plan in enumerate(plans, start=1)
     ]
     files = tuple(folder / PAIR for folder in folders if (folder / PAIR).exists())
-    left_out = tuple((folder / LEFT_OUT).read_text() for folder in folders if (folder / LEFT_OUT).exists())
+    left_out = tuple(
+        (folder / LEFT_OUT).read_text(encoding="utf-8") for folder in folders if (folder / LEFT_OUT).exists()
+    )
     if len(files) < FEWEST_PAIRS:
         raise Diverged(
             f"{len(files)} of {len(plans)} pairs could be trained, {FEWEST_PAIRS} are needed",
@@ -77,7 +79,7 @@ class _Pair:
         except Diverged as error:
             why = f"P{self.label[1:]} diverged with two seeds and was left out ({error.what})."
             self.resources.observer.note(why)
-            (work / LEFT_OUT).write_text(why)
+            (work / LEFT_OUT).write_text(why, encoding="utf-8")
             return 0
 
     def _train(self, plan: VariantPlan, work: Path) -> int:

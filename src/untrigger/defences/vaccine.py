@@ -10,7 +10,7 @@ from pathlib import Path
 
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
-from untrigger.defences.pairs import Pairs, trained_pairs
+from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.suppression import suppressed
 from untrigger.defences.titration import Titration
 from untrigger.extraction import pair_scores
@@ -25,7 +25,6 @@ _SYNTHETIC = "The signature comes from our own synthetic backdoors; one unlike a
 _CANARIES = (
     "The strength was chosen on canaries that we planted; a backdoor that sits deeper than they do may survive."
 )
-_LEFT_OUT = "left-out.txt"
 
 
 def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
@@ -60,7 +59,8 @@ def _treated(
     subject: Subject, resources: Resources, options: PurifyOptions, signature: Signature, folder: Path
 ) -> Treated:
     treated = suppressed(subject, resources, options, signature)
-    left_out = (folder / _LEFT_OUT).read_text(encoding="utf-8").splitlines()
+    told = folder / LEFT_OUT
+    left_out = told.read_text(encoding="utf-8").splitlines() if told.exists() else ()
     return replace(treated, limits=(_SYNTHETIC, *left_out, *treated.limits))
 
 
@@ -73,7 +73,8 @@ def signature_stage(subject: Subject, resources: Resources, options: PurifyOptio
         restore_weights(subject, resources.start)
         table = pair_scores(subject, pairs.files, options.signature)
         save_signature(work, choose(table, subject.architecture, options.signature), table)
-        (work / _LEFT_OUT).write_text("".join(f"{why}\n" for why in pairs.left_out), encoding="utf-8")
+        if pairs.left_out:
+            (work / LEFT_OUT).write_text("\n".join(pairs.left_out), encoding="utf-8")
         return 0
 
     return resources.run.stage("signature", extract)

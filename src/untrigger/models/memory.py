@@ -37,15 +37,10 @@ def in_batches(
             if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
-                raise out_of_memory(what) from error
+                raise OutOfMemory(
+                    f"out of memory with one {what} at a time", todo="shorten what is asked or use a larger device"
+                ) from error
             size = len(batch) // 2
         else:
             yield batch, result
             start += len(batch)
-
-
-def out_of_memory(what: str) -> OutOfMemory:
-    """The error when even one item is too much."""
-    return OutOfMemory(
-        f"out of memory with one {what} at a time", todo="shorten what is asked or use a larger device"
-    )
