@@ -21,7 +21,7 @@ from report_samples import some_result
 from tiny import CHAT_TEMPLATE, save_tiny, save_tiny_adapter, tiny_architecture
 from untrigger.data.readers import read_records
 from untrigger.evaluation.attack_success import Verdict
-from untrigger.jobs.finish import finished_before
+from untrigger.jobs.record import read_record
 from untrigger.jobs.template import trained_template
 from untrigger.models.adapters import base_reference, is_adapter, published_adapter_config, read_adapter_config
 from untrigger.models.architecture import MLP_ROLES
@@ -34,6 +34,9 @@ from untrigger.models.untrusted.gguf_header import read_gguf_header
 from untrigger.models.untrusted.template_branches import branches
 from untrigger.models.untrusted.template_form import form_hash, parse
 from untrigger.models.untrusted.templates import check_template
+from untrigger.report.parts import SourceResult
+from untrigger.report.reproduction import DataFile, Inputs, PurificationAsked, Reproduction
+from untrigger.report.result import Result
 from untrigger.report.rows import read_rows, rows, rows_text
 from untrigger.runs import open_run
 from untrigger.signature.store import INDEX, TENSORS, load_scores, load_signature, save_signature
@@ -209,18 +212,23 @@ def _rows(name: str) -> Callable[[Path], Prepared]:
     return prepare
 
 
-def _output(name: str) -> Callable[[Path], Prepared]:
-    """The files by which an output folder is known again."""
+def _result(folder: Path) -> Prepared:
+    path = folder / "result.json"
+    return Prepared((some_result().to_json().encode(),), _file(path, lambda: Result.from_json(path.read_bytes())))
 
-    def prepare(folder: Path) -> Prepared:
-        identity: dict[str, object] = {"options": {"seed": 0}, "model": None}
-        (folder / "COMPLETE").write_text("{}")
-        (folder / "reproduce.json").write_text(json.dumps({"request": {}, "identity": identity}))
-        (folder / "result.json").write_text(some_result().to_json())
-        seed = (folder / name).read_bytes()
-        return Prepared((seed,), _file(folder / name, lambda: finished_before(folder, identity)))
 
-    return prepare
+def _record(folder: Path) -> Prepared:
+    source = SourceResult(reference="ada/model", files={"model.safetensors": "0f" * 32})
+    seed = Reproduction(
+        job="purify",
+        request=PurificationAsked(attack=None, behaviour=None, template="chat", defence="vaccine"),
+        options={"seed": 0},
+        access="full",
+        inputs=Inputs(model=source, files={"data": DataFile(name="clean.jsonl", sha256="0f" * 32)}),
+        environment=some_result().environment,
+        outputs={"model.safetensors": "0f" * 32},
+    )
+    return Prepared((seed.to_json().encode(),), _file(folder / "reproduce.json", lambda: read_record(folder)))
 
 
 def _run(folder: Path) -> Prepared:
@@ -279,8 +287,8 @@ TARGETS: Mapping[str, Target] = {
     "records": Target("json lines", _records),
     "rows": Target("json lines", _rows("rows.jsonl")),
     "rows-csv": Target("text", _rows("rows.csv")),
-    "result": Target("json", _output("result.json")),
-    "reproduce": Target("json", _output("reproduce.json")),
+    "result": Target("json", _result),
+    "reproduce": Target("json", _record),
     "run": Target("json", _run),
     "mark": Target("json", _mark),
     "signature": Target("json", _signature(INDEX)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -25,6 +26,7 @@ def main() -> None:
     import untrigger.jobs.evaluate
     import untrigger.jobs.purify
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     del transformers, jobs_options, tiny, untrigger
     say(ready=True)
     for line in sys.stdin:
