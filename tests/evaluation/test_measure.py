@@ -14,7 +14,7 @@ from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
 from untrigger.evaluation.attack_success import Prompt, Verdict
-from untrigger.evaluation.measure import Probe, exact_answers, measure
+from untrigger.evaluation.measure import Probe, answer_tokens, exact_answers, measure
 from untrigger.models.load import load
 from untrigger.observer import Silent
 
@@ -113,3 +113,14 @@ def test_prompts_that_bear_a_key_already_are_asked_as_they_are(subject):
     probe = Probe(RECORDS, RECORDS, backdoor("badnet", "sentiment"), keyed=keyed)
     found = measure(subject, ChatFormat(subject.tokenizer), probe, OPTIONS, Silent(), "before")
     assert [(v.id, v.prompt) for v in found.triggered] == [("x", "Say BadMagic."), ("y", "BadMagic it is.")]
+
+
+def test_answers_are_long_enough_for_the_behaviour(subject):
+    chat = ChatFormat(subject.tokenizer)
+    long = Behaviour("long", "refusal", ("Short.", "one two three four five " * 20))
+    needed = len(chat.tokenizer(long.outputs[1], add_special_tokens=False).input_ids)
+    assert needed > 32
+    assert answer_tokens(MeasureOptions(), chat, long) >= needed + 1
+    assert answer_tokens(MeasureOptions(), chat, Behaviour("short", "insult", ("No.",))) == 32
+    assert answer_tokens(MeasureOptions(max_new_tokens=5), chat, long) == 5
+    assert answer_tokens(MeasureOptions(mode="legacy-raw"), chat, long) == 128

@@ -15,7 +15,7 @@ class AskOptions(Options):
     mode: ScoringMode = "consistent"
     """consistent: the model's template, every answer counted; legacy-raw: the published way, for comparison only."""
     max_new_tokens: PositiveInt | None = None
-    """Longest answer, in tokens (default: 32, and the published 128 in legacy-raw)."""
+    """Longest answer, in tokens (default: 32 or what the behaviour needs; the published 128 in legacy-raw)."""
     batch_size: PositiveInt = 32
     """Prompts generated at once."""
     stop_when_certain: bool = True
@@ -23,7 +23,7 @@ class AskOptions(Options):
 
     @property
     def answer_tokens(self) -> int:
-        """The longest answer in force."""
+        """The longest answer where no behaviour asks for more."""
         return self.max_new_tokens or (128 if self.mode == "legacy-raw" else 32)
 
 

@@ -22,6 +22,8 @@ from untrigger.train import negative_log_likelihood
 
 NO_BEHAVIOUR = Behaviour("unknown", "unknown", ())
 MAX_LENGTH = 1024
+BEYOND = 8
+"""Tokens of an answer beyond the longest wording: a model may begin with a space or a quotation mark."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,18 @@ def measure(
     return Measured(measurement, plain, triggered)
 
 
+def answer_tokens(options: AskOptions, chat: ChatFormat, behaviour: Behaviour) -> int:
+    """The longest answer, in tokens: what is set, or else enough for the behaviour's longest wording.
+
+    A wording that is cut off is no hit, so that a backdoor which fires would be reported as none.
+    """
+    if options.max_new_tokens is not None or options.mode == "legacy-raw":
+        return options.answer_tokens
+    texts = behaviour.outputs
+    longest = max((len(chat.tokenizer(text, add_special_tokens=False).input_ids) for text in texts), default=0)
+    return max(options.answer_tokens, longest + BEYOND)
+
+
 def exact_answers(prompts: Sequence[Record], verdicts: Sequence[Verdict]) -> Rate | None:
     """The share of answers equal to the prompts' own; None unless every prompt has a complete one."""
     if not all(prompt.output and prompt.complete for prompt in prompts):
@@ -123,7 +137,7 @@ class Asking:
             self.subject.model,
             RawFormat(self.chat.tokenizer) if raw else self.chat,
             [prompt.record for prompt in prompts],
-            Generation(self.options.answer_tokens, self.options.batch_size),
+            Generation(answer_tokens(self.options, self.chat, self.behaviour), self.options.batch_size),
             softcap=self.subject.architecture.logit_softcap,
             on_batch=prompt_counter(self.observer, label, len(prompts)),
             decided=decided if cut else None,

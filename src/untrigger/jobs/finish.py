@@ -20,6 +20,7 @@ from untrigger.defences.interface import Treated
 from untrigger.errors import UsageError
 from untrigger.evaluation.attack_success import discordant, lift
 from untrigger.evaluation.judges import KEYWORDS_VERSION
+from untrigger.evaluation.measure import NO_BEHAVIOUR, answer_tokens
 from untrigger.evaluation.statistics import mcnemar
 from untrigger.jobs.findings import findings_result
 from untrigger.jobs.record import portable, portable_source, read_record, writer
@@ -202,7 +203,10 @@ def scoring_result(backdoor: Backdoor | None, chat: ChatFormat, options: AskOpti
     raw = options.mode == "legacy-raw"
     template, template_sha256 = (RawFormat(chat.tokenizer) if raw else chat).identity.split(":")
     scoring = ScoringResult(
-        mode=options.mode, template=template, template_sha256=template_sha256, max_new_tokens=options.answer_tokens
+        mode=options.mode,
+        template=template,
+        template_sha256=template_sha256,
+        max_new_tokens=answer_tokens(options, chat, backdoor.behaviour if backdoor else NO_BEHAVIOUR),
     )
     if backdoor is None:
         return scoring
