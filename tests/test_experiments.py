@@ -51,3 +51,15 @@ def test_committed_analyses_can_be_read_and_hold_a_backdoor(path):
     first = found.ablations[0].rates
     assert first is not None and first.attack_success is not None and first.attack_success.value >= 0.15
     assert [row.row for row in found.readings] == ["attention", "MLP", "block", "shuffle"]
+
+
+def test_the_committed_calibrations_are_told_with_their_rank_correlation():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "experiments" / "calibration.py"), "--table"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    results = list((ROOT / "experiments" / "results" / "calibration").glob("*.json"))
+    assert results and all(path.stem.removeprefix("micro-") in done.stdout for path in results)
+    assert "Spearman's rank correlation over" in done.stdout.splitlines()[-1]
