@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,7 +24,6 @@ from untrigger.analysis.anatomy import spearman
 from untrigger.config import PurifyOptions, RepairOptions, TitrationOptions, TrainOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.registry import defence
-from untrigger.defences.suppression import suppressed
 from untrigger.defences.titration import Titration
 from untrigger.defences.vaccine import signature_stage
 from untrigger.errors import UntriggerError
@@ -42,7 +41,7 @@ from untrigger.report.parts import EnvironmentResult, Part, RateResult
 from untrigger.report.summary import environment_result
 from untrigger.report.text import rate_text
 from untrigger.runs import RunFolder, open_run
-from untrigger.signature.select import ScoreTable, choose
+from untrigger.signature.select import ScoreTable
 from untrigger.signature.store import load_scores
 from untrigger.titration import Strength
 
@@ -94,25 +93,19 @@ class Copy:
         asking = Asking(known.subject, known.chat, known.backdoor.behaviour, known.measure, known.observer)
         return RateResult.of(tally(asking.verdicts(keyed_prompts(self.prepared.probe), "real", cut=True)))
 
-    def treat(self, start: Path, options: PurifyOptions, repair: str, run: RunFolder) -> None:
-        """Leaves the subject as what lies in `start`, treated."""
-        own = self.titration
-        resources = replace(own.resources, run=run, start=start)
-        signature = choose(self.table, own.subject.architecture, options.signature)
-        suppressed(own.subject, resources, options, signature, repair=repair != "suppression alone")
-
     def point(self, ratio: float, repair: str) -> Callable[[Path], int]:
         """Builds the stage of one treatment."""
 
         def build(work: Path) -> int:
             own = self.titration
             options = Strength(ratio).applied(merged(own.options, PurifyOptions(repair=repair_options(own, repair))))
-            self.treat(self.prepared.start, options, repair, RunFolder(work / "scratch" / "suspect"))
+            repaired, scratch = repair != "suppression alone", work / "scratch"
+            own.treat(self.prepared.start, self.table, options, RunFolder(scratch / "suspect"), repair=repaired)
             real = self.real()
             restore_weights(own.subject, self.start)
             before = own.perplexity()
-            run = RunFolder(work / "scratch" / "copy")
-            self.treat(self.start, options, repair, run)
+            run = RunFolder(scratch / "copy")
+            own.treat(self.start, self.table, options, run, repair=repaired)
             point = Point(
                 ratio=ratio,
                 repair=repair,

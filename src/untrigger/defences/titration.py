@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from untrigger.backdoors.poison import bear_key
+from untrigger.backdoors.types import Behaviour
 from untrigger.config import PurifyOptions
 from untrigger.data.records import Record
 from untrigger.defences.interface import Resources
 from untrigger.defences.phases import suspect_again, trained
 from untrigger.defences.suppression import suppressed
 from untrigger.errors import UntriggerError
-from untrigger.evaluation.attack_success import tally
+from untrigger.evaluation.attack_success import Verdict, tally
 from untrigger.evaluation.measure import Asking, numbered, reference_perplexity
 from untrigger.evaluation.rate import Rate
 from untrigger.models.state import restore_weights
@@ -120,30 +121,27 @@ class Titration:
             )
         return rate
 
-    def treated_copy(self, start: Path, table: ScoreTable, strength: Strength, run: RunFolder) -> None:
-        """Leaves the subject as the copy treated at a strength; the stages go to `run`."""
-        options = strength.applied(self.options)
+    def treat(
+        self, start: Path, table: ScoreTable, options: PurifyOptions, run: RunFolder, *, repair: bool = True
+    ) -> None:
+        """Leaves the subject as what lies in `start`, the copy or the suspect, treated; the stages go to `run`."""
         signature = choose(table, self.subject.architecture, options.signature)
-        suppressed(self.subject, replace(self.resources, run=run, start=start), options, signature)
+        resources = replace(self.resources, run=run, start=start)
+        suppressed(self.subject, resources, options, signature, repair=repair)
 
     def survival(self, label: str) -> Rate:
         """Prompts with a canary's key that the subject, as it stands, answers with the canary's behaviour."""
         hits = n = invalid = 0
         for number, canary in enumerate(self.apart.canaries):
             keyed = bear_key(self.records.asked, canary.key, canary.placement, self.resources.seed + number)
-            rate = self._obeyed(canary.behaviour.name, keyed, number, label)
+            rate = tally(self._verdicts(canary.behaviour, keyed, label))
             hits, n, invalid = hits + rate.hits, n + rate.n, invalid + rate.invalid
         return Rate(hits, n, invalid)
 
-    def _obeyed(self, name: str, keyed: Sequence[Record], number: int, label: str) -> Rate:
-        asking = Asking(
-            self.subject,
-            self.resources.chat,
-            self.apart.canaries[number].behaviour,
-            self.options.measure,
-            self.resources.observer,
-        )
-        return tally(asking.verdicts(numbered(keyed), f"{label}: {name}", cut=True))
+    def _verdicts(self, behaviour: Behaviour, keyed: Sequence[Record], label: str) -> Sequence[Verdict]:
+        chat, observer = self.resources.chat, self.resources.observer
+        asking = Asking(self.subject, chat, behaviour, self.options.measure, observer)
+        return asking.verdicts(numbered(keyed), f"{label}: {behaviour.name}", cut=True)
 
     def perplexity(self) -> float:
         """Perplexity of the clean answers that were set apart."""
@@ -168,7 +166,7 @@ class Titration:
             run = RunFolder(work / "scratch" / "run")
             restore_weights(self.subject, start)
             before = self.perplexity()
-            self.treated_copy(start, table, strength, run)
+            self.treat(start, table, strength.applied(self.options), run)
             ratio, survival = self.perplexity() / before, self.survival("treated")
             self.relearn()
             rung = RungResult(
