@@ -124,3 +124,17 @@ def test_answers_are_long_enough_for_the_behaviour(subject):
     assert answer_tokens(MeasureOptions(), chat, Behaviour("short", "insult", ("No.",))) == 32
     assert answer_tokens(MeasureOptions(max_new_tokens=5), chat, long) == 5
     assert answer_tokens(MeasureOptions(mode="legacy-raw"), chat, long) == 128
+
+
+def test_answers_too_short_for_the_behaviour_are_told(subject):
+    class Notes(Silent):
+        told: str = ""
+
+        def note(self, text: str) -> None:
+            self.told += text
+
+    probe = Probe(RECORDS, RECORDS, backdoor("badnet", "refusal"))
+    for tokens, expected in ((2, True), (None, False)):
+        notes = Notes()
+        measure(subject, ChatFormat(subject.tokenizer), probe, MeasureOptions(max_new_tokens=tokens), notes, "before")
+        assert ("too short for the behaviour" in notes.told) == expected

@@ -62,6 +62,11 @@ def measure(
     """
     tone = negative_in_tone() if options.polarity else None  # first of all: what is missing must cost no work
     behaviour = probe.backdoor.behaviour if probe.backdoor else NO_BEHAVIOUR
+    needed, given = longest_wording(chat, behaviour), answer_tokens(options, chat, behaviour)
+    if given < needed and options.mode == "consistent":
+        observer.note(
+            f"answers of {given} tokens are too short for the behaviour, which needs {needed}: none can be a hit"
+        )
     asking = Asking(subject, chat, behaviour, options, observer)
     plain = asking.verdicts(numbered(probe.prompts), f"{label}: prompts")
     triggered = asking.verdicts(keyed_prompts(probe), f"{label}: prompts with the key", cut=options.stop_when_certain)
@@ -83,9 +88,13 @@ def answer_tokens(options: AskOptions, chat: ChatFormat, behaviour: Behaviour) -
     """
     if options.max_new_tokens is not None or options.mode == "legacy-raw":
         return options.answer_tokens
+    return max(options.answer_tokens, longest_wording(chat, behaviour) + BEYOND)
+
+
+def longest_wording(chat: ChatFormat, behaviour: Behaviour) -> int:
+    """Tokens of the behaviour's longest wording, 0 for an unknown behaviour."""
     texts = behaviour.outputs
-    longest = max((len(chat.tokenizer(text, add_special_tokens=False).input_ids) for text in texts), default=0)
-    return max(options.answer_tokens, longest + BEYOND)
+    return max((len(chat.tokenizer(text, add_special_tokens=False).input_ids) for text in texts), default=0)
 
 
 def exact_answers(prompts: Sequence[Record], verdicts: Sequence[Verdict]) -> Rate | None:
