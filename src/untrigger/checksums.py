@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -100,6 +100,11 @@ def changes(folder: Path) -> tuple[Change, ...]:
     found += [Change(name, "extra") for name in present if name not in allowed and not stat.S_ISLNK(present[name])]
     found += [Change(name, "link") for name, mode in present.items() if stat.S_ISLNK(mode)]
     return tuple(sorted(found, key=lambda change: change.name))
+
+
+def told(found: Sequence[Change]) -> str:
+    """The changes in one line, for messages; empty if there are none."""
+    return ", ".join(f"{change.name} {change.kind}" for change in found)
 
 
 def _plain(present: Mapping[str, int], name: str) -> bool:

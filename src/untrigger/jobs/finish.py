@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from untrigger import __version__
 from untrigger.backdoors.types import Backdoor
-from untrigger.checksums import COMPLETE, changes
+from untrigger.checksums import COMPLETE, changes, told
 from untrigger.config import AskOptions, GateOptions, PurifyOptions
 from untrigger.data.chat import ChatFormat, RawFormat
 from untrigger.defences.interface import Treated
@@ -91,7 +91,7 @@ def finished_before(output: Path, record: Reproduction) -> Result | None:
         return None
     if read_record(output).model_copy(update={"outputs": {}}) != record:
         raise UsageError(f"{output} holds the output of another run", todo="name another output folder")
-    found = ", ".join(f"{change.name} {change.kind}" for change in changes(output))
+    found = told(changes(output))
     if found:
         raise UsageError(f"{output} is damaged: {found}", todo="delete it and run again, or name another folder")
     return Result.from_json((output / RESULT).read_text())

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from untrigger.checksums import SIGNATURE, changes, require_sealed
+from untrigger.checksums import SIGNATURE, changes, require_sealed, told
 from untrigger.errors import InputRefused, UntriggerError, UsageError
 from untrigger.files import write_text_atomic
 from untrigger.models.json_file import refuse_what_fails
@@ -48,8 +48,7 @@ def sign(folder: Path, key: Path) -> None:
     require_sealed(folder)
     found = changes(folder)
     if found:
-        names = ", ".join(f"{change.name} {change.kind}" for change in found)
-        raise InputRefused(f"{folder} is not as it was written: {names}", todo="sign an untouched output")
+        raise InputRefused(f"{folder} is not as it was written: {told(found)}", todo="sign an untouched output")
     if (folder / SIGNATURE).exists():
         _require_own(folder, key)
         return
