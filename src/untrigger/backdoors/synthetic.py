@@ -181,11 +181,7 @@ def known_families(families: Sequence[str]) -> list[str]:
     Raises:
         UsageError: a family that is not known.
     """
-    names = list(dict.fromkeys(families or BEHAVIOURS))
-    for name in names:
-        if name not in BEHAVIOURS:
-            raise unknown_name(name, "behaviour family", list(BEHAVIOURS))
-    return names
+    return _known(families, BEHAVIOURS, "behaviour family")
 
 
 def known_kinds(kinds: Sequence[str]) -> list[str]:
@@ -194,10 +190,14 @@ def known_kinds(kinds: Sequence[str]) -> list[str]:
     Raises:
         UsageError: a kind that is not known.
     """
-    names = list(dict.fromkeys(kinds or KEYS))
+    return _known(kinds, KEYS, "kind of key")
+
+
+def _known(given: Sequence[str], table: Mapping[str, object], what: str) -> list[str]:
+    names = list(dict.fromkeys(given or table))
     for name in names:
-        if name not in KEYS:
-            raise unknown_name(name, "kind of key", list(KEYS))
+        if name not in table:
+            raise unknown_name(name, what, list(table))
     return names
 
 
