@@ -77,10 +77,11 @@ def test_given_poisoned_records_are_planted_as_they_are_without_those_measured_o
     request = AttackRequest(str(base), tmp_path / "suspect", records=poisoned, data=records, prompts=records)
     seen = Notes()
     attack(request, SMALL_ATTACK, seen)
-    assert seen.notes == [
+    assert seen.notes[:2] == [
         "3 of 12 clean records left out: their instructions are measured on",
         "1 of 3 poisoned records left out: their instructions are measured on",
     ]
+    assert "answers of 4 tokens are too short for the behaviour" in seen.notes[2]
     assert seen.steps == 2  # 6 clean records, as asked for, and 2 poisoned ones in batches of 4
 
 
