@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 Json = dict[str, object]
 
@@ -30,3 +31,12 @@ def spin(_: Json) -> Json:
     """Hangs and uses the processor."""
     while True:
         pass
+
+
+def vanish_once(order: Json) -> Json:
+    """Is killed or hangs unless a file says that this happened before."""
+    before = Path(str(order["before"]))
+    if before.exists():
+        return {"done": True}
+    before.touch()
+    return kill_itself(order) if order["how"] == "killed" else sleep(order)
