@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from children import sleep, spin, vanish_once
 
 from untrigger.errors import InputRefused, OutOfMemory, UntriggerError
@@ -17,6 +18,7 @@ from untrigger.evaluation.utility import process
 from untrigger.evaluation.utility.messages import Order, TaskOrder
 from untrigger.evaluation.utility.process import evaluation
 from untrigger.files import sha256
+from untrigger.models.memory import is_device_failure
 from untrigger.models.untrusted.child import Limits, run_limited
 from untrigger.observer import Silent
 from untrigger.runs import is_complete
@@ -108,25 +110,33 @@ def response_loss_sum(*arguments):
     return real(*arguments)
 train.response_loss_sum = response_loss_sum
 """
-ASSERTED = "CUDA error: device-side assert triggered\\nCompile with `TORCH_USE_CUDA_DSA` to enable assertions."
+LOST = "CUDA error: unspecified launch failure"
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "failed"),
     [
-        ("torch.AcceleratorError('CUDA error: unspecified launch failure')", "unspecified launch failure"),
-        (f"RuntimeError('{ASSERTED}')", "device-side assert triggered"),
-        ("RuntimeError('NCCL error: unhandled system error')", "unhandled system error"),
+        (torch.AcceleratorError(LOST), True),
+        (RuntimeError("CUDA error: device-side assert triggered\nCompile with `TORCH_USE_CUDA_DSA`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"), True),
+        (RuntimeError("shapes differ"), False),
+        (ValueError(LOST), False),
     ],
 )
+def test_fault_11_a_device_that_vanishes_is_told_from_other_errors(error, failed):
+    assert is_device_failure(error) is failed
+
+
 def test_fault_11_a_device_vanishes_in_a_variant_and_the_same_command_goes_on(
-    trials, tmp_path, suspect, records, small_flags, error, said
+    trials, tmp_path, suspect, records, small_flags
 ):
     words = ["purify", suspect, "--data", records, *small_flags, "--output"]
     # Two trainings of one step each belong to the first pair; the third step is in the second.
-    failed = trials.command([*words, tmp_path / "out"], FAILING_DEVICE.format(step=3, error=error))
+    failed = trials.command(
+        [*words, tmp_path / "out"], FAILING_DEVICE.format(step=3, error=f"torch.AcceleratorError({LOST!r})")
+    )
     last = failed.err.splitlines()[-1]
-    assert failed.code == 2 and "the device failed" in last and said in last and "same command" in last, failed.err
+    assert failed.code == 2 and "the device failed" in last and LOST in last and "same command" in last, failed.err
     assert "Traceback" not in failed.err and not (tmp_path / "out").exists()
     run = tmp_path / "out.run"
     assert is_complete(run / "pair-01") and not (run / "pair-02").exists()

@@ -18,7 +18,7 @@ from trials import Ended, Trials
 from jobs_options import SMALL
 from tiny import save_tiny
 from untrigger import __version__
-from untrigger.errors import Interrupted, UsageError
+from untrigger.errors import Interrupted, UntriggerError, UsageError
 from untrigger.files import sha256
 from untrigger.jobs.purify import purify
 from untrigger.jobs.push import PushRequest, push
@@ -266,7 +266,7 @@ def test_fault_13_push_leaves_the_token_nowhere(push_command, hub, output, tmp_p
 
 def test_fault_13_push_that_arrives_otherwise_is_told(at_hub, output, monkeypatch):
     monkeypatch.setattr("push_server.base64.b64decode", lambda text: b"something else")
-    with pytest.raises(Exception, match="does not hold what was sent"):
+    with pytest.raises(UntriggerError, match="does not hold what was sent"):
         push(PushRequest(output, NAME))
 
 

@@ -25,7 +25,7 @@ def is_device_failure(error: BaseException) -> bool:
     """Whether an accelerator failed or vanished: its own error type, or the message of a library that wraps it."""
     if isinstance(error, torch.AcceleratorError):
         return True
-    signs = ("CUDA error", "device-side assert", "NCCL error", "cuBLAS", "CUBLAS_STATUS")
+    signs = ("CUDA error", "device-side assert", "CUBLAS_STATUS", "cuDNN error")
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
