@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-from children import sleep, spin
 
+from children import sleep, spin
 from untrigger.errors import InputRefused, OutOfMemory, UntriggerError
 from untrigger.evaluation.utility import process
 from untrigger.evaluation.utility.messages import Order, TaskOrder
