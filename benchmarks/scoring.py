@@ -28,6 +28,7 @@ from untrigger.signature.score import alignment, strength
 
 HIDDEN, FEED_FORWARD = 4096, 11008
 BAR_GB = 3.0
+WRITING_SECONDS = 600.0
 SHAPE = ModelShape("llama", 1, HIDDEN, FEED_FORWARD, 32, 32, 128)
 PROJECTIONS = describe(SHAPE).projections(*MLP_ROLES)
 
@@ -103,7 +104,10 @@ def main() -> int:
             target=write_variants, args=(folder, options.pairs, options.dtype)
         )
         writer.start()
-        writer.join()
+        writer.join(WRITING_SECONDS)
+        if writer.exitcode != 0:
+            writer.kill()
+            sys.exit(f"the variants were not written within {WRITING_SECONDS} s (exit code {writer.exitcode})")
         read_gb = sum(file.stat().st_size for file in folder.iterdir()) / 1e9
         seconds = [score_streamed(folder, options.pairs, p, options.chunk) for p in PROJECTIONS]
     for projection, time_taken in zip(PROJECTIONS, seconds, strict=True):

@@ -14,6 +14,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ BACKDOORS = {
     "smollm2-135m": (("badnet", "sentiment"), ("ctba", "refusal")),
 }
 SECONDS = 60.0
+LONGEST_HOURS = 48.0
+"""A process that runs longer counts as hanging."""
 
 
 @dataclass(frozen=True)
@@ -120,14 +123,29 @@ def run(one: Planted, work: Path, names: tuple[str, ...]) -> ComparisonResult:
 
 
 def run_apart(one: Planted, work: Path, defences: str) -> bool:
-    """The same in a process of its own on one thread: a micro model is too small for two threads to gain by it."""
+    """The same in a process of its own on one thread: a micro model is too small for two threads to gain by it.
+
+    A process that hangs or is killed is started once more, and goes on where it was.
+    """
     command = [sys.executable, __file__, "--model", one.model, "--work", str(work), "--suspects", one.name]
     if defences:
         command += ["--defences", defences]
-    ended = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=False
-    )
-    return ended.returncode == 0
+    for _ in range(2):
+        code = ended(command)
+        if code is not None and code >= 0:
+            return code == 0
+        say(f"{one.name}: its process {'hung' if code is None else f'was ended by signal {-code}'}")
+    return False
+
+
+def ended(command: Sequence[str], hours: float = LONGEST_HOURS) -> int | None:
+    """A program's exit code; None if it ran longer, and was ended."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False, timeout=3600 * hours)
+    except subprocess.TimeoutExpired:
+        return None
+    return done.returncode
 
 
 def run_all_apart(wanted: list[Planted], work: Path, defences: str, jobs: int) -> None:

@@ -93,3 +93,12 @@ def write(order: Json) -> Json:
     """Writes a file."""
     Path(str(order["path"])).write_text("x")
     return {}
+
+
+def vanish_once(order: Json) -> Json:
+    """Is killed or hangs unless a file says that this happened before."""
+    before = Path(str(order["before"]))
+    if before.exists():
+        return {"done": True}
+    before.touch()
+    return kill_itself(order) if order["how"] == "killed" else sleep(order)

@@ -1,7 +1,7 @@
 """A program in place of the child: answers every item at random, in the files that lm-eval's results have.
 
 The model folder's file `skill` holds the share of right answers; `dies_after` in it the number of tasks after which
-the program kills itself.
+the program kills itself, `deaths` how often it does (once if it is not given).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main() -> None:
     settings = json.loads((order.model / "skill").read_text())
     for count, asked in enumerate(order.tasks):
         if count == settings.get("dies_after"):
-            (order.model / "skill").write_text(json.dumps({"right": settings["right"]}))
+            left = settings.get("deaths", 1) - 1
+            again = settings | {"deaths": left} if left else {"right": settings["right"]}
+            (order.model / "skill").write_text(json.dumps(again))
             sys.stderr.write("the last thing it said\n")
             sys.stderr.flush()
             os.kill(os.getpid(), signal.SIGKILL)

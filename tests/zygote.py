@@ -21,10 +21,13 @@ def main() -> None:
 
     import jobs_options
     import tiny
+    import untrigger.cli.push
     import untrigger.cli.screen
+    import untrigger.cli.show
     import untrigger.jobs.attack
     import untrigger.jobs.evaluate
     import untrigger.jobs.purify
+    import untrigger.jobs.push
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     del transformers, jobs_options, tiny, untrigger

@@ -2,8 +2,8 @@
 
 The commands as functions: `purify(Request(...))`, `attack(AttackRequest(...))`, `evaluate(EvaluateRequest(...))`,
 `compare(Request(...))`, `scan(ScanRequest(...))`, `analyse(AnalyseRequest(...))`, `mt_bench(MtBenchRequest(...))`,
-`utility(UtilityRequest(...))`, `verify(FOLDER)`, `reproduce(ReproduceRequest(...))`, `sign(FOLDER, KEY)`;
-options are the frozen models of `untrigger.config`. Everything is imported on first use.
+`utility(UtilityRequest(...))`, `verify(FOLDER)`, `reproduce(ReproduceRequest(...))`, `sign(FOLDER, KEY)`,
+`push(PushRequest(...))`; options are the frozen models of `untrigger.config`. Everything is imported on first use.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from untrigger.jobs.evaluate import EvaluateRequest, evaluate
     from untrigger.jobs.mt_bench import MtBenchRequest, mt_bench
     from untrigger.jobs.purify import purify
+    from untrigger.jobs.push import PushRequest, push
     from untrigger.jobs.reproduce import ReproduceRequest, reproduce
     from untrigger.jobs.request import Request
     from untrigger.jobs.scan import ScanRequest, scan
@@ -63,6 +64,8 @@ _HOMES = {
     "reproduce": "untrigger.jobs.reproduce",
     "ReproduceRequest": "untrigger.jobs.reproduce",
     "sign": "untrigger.jobs.sign",
+    "push": "untrigger.jobs.push",
+    "PushRequest": "untrigger.jobs.push",
 }
 
 __all__ = [
@@ -76,6 +79,7 @@ __all__ = [
     "MtBenchOptions",
     "MtBenchRequest",
     "PurifyOptions",
+    "PushRequest",
     "ReproduceRequest",
     "Request",
     "ScanRequest",
@@ -87,6 +91,7 @@ __all__ = [
     "evaluate",
     "mt_bench",
     "purify",
+    "push",
     "reproduce",
     "scan",
     "sign",

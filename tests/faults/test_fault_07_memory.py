@@ -20,6 +20,8 @@ from untrigger.models.untrusted.child import Limits, run_limited
 from untrigger.train import train
 
 NONE_LEFT = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+NO_METAL = "MPS backend out of memory (MPS allocated: 9.06 GB, max allowed: 9.07 GB)."
+NO_CUDA = torch.OutOfMemoryError("none left")
 
 
 @given(st.integers(0, 40), st.integers(1, 50), st.integers(1, 50))
@@ -38,7 +40,7 @@ def test_fault_07_memory_every_item_is_worked_on_once_in_batches_that_fit(count,
     assert tried == sorted(tried, reverse=True)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError(NONE_LEFT), torch.OutOfMemoryError("none left")])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError(NONE_LEFT), RuntimeError(NO_METAL), NO_CUDA])
 def test_fault_07_memory_for_one_item_is_missing(error):
     def work(batch):
         raise error

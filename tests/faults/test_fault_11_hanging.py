@@ -1,30 +1,44 @@
-"""Fault 11: a process of ours hangs or vanishes. There are no distributed workers; what there is are children."""
+"""Fault 11: a process of ours hangs or vanishes, or a device does. There are no distributed workers, but children."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from children import sleep, spin
+from children import sleep, spin, vanish_once
 from untrigger.errors import InputRefused, OutOfMemory, UntriggerError
 from untrigger.evaluation.utility import process
 from untrigger.evaluation.utility.messages import Order, TaskOrder
 from untrigger.evaluation.utility.process import evaluation
+from untrigger.files import sha256
 from untrigger.models.untrusted.child import Limits, run_limited
 from untrigger.observer import Silent
+from untrigger.runs import is_complete
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-@pytest.mark.parametrize(("task", "why"), [(sleep, "more than 0.5 seconds"), (spin, "of a processor")])
+@pytest.mark.parametrize(("task", "why"), [(sleep, "more than 0.3 seconds, twice"), (spin, "of a processor")])
 def test_fault_11_hanging_child_that_reads_a_hostile_file(task, why):
     began = time.monotonic()
-    limits = Limits(cpu_seconds=1, wall_seconds=0.5 if task is sleep else 60.0)
+    limits = Limits(cpu_seconds=1, wall_seconds=0.3 if task is sleep else 60.0)
     with pytest.raises(InputRefused, match="the file takes too long") as told:
         run_limited(task, {}, "the file", limits)
     assert why in told.value.why
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("how", ["killed", "hanging"])
+def test_fault_11_vanished_child_is_started_once_more(tmp_path, how):
+    order = {"before": str(tmp_path / "before"), "how": how}
+    limits = Limits(wall_seconds=3.0 if how == "hanging" else 60.0, writes=True)
+    assert run_limited(vanish_once, order, "the file", limits) == {"done": True}
 
 
 PROGRAM = (
@@ -68,3 +82,55 @@ def test_fault_11_hanging_evaluation_is_ended_and_told(tmp_path, deliver, monkey
 def test_fault_11_vanished_evaluation_is_told(deliver):
     with pytest.raises(OutOfMemory, match="killed at rte"):
         deliver("os.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_fault_11_a_process_of_an_experiment_is_ended_in_time(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    rivals = importlib.import_module("rivals")
+    assert rivals.ended([sys.executable, "-c", "import time; time.sleep(600)"], hours=0.5 / 3600) is None
+    codes = [-signal.SIGKILL, 0]
+    monkeypatch.setattr(rivals, "ended", lambda command: codes.pop(0))
+    assert rivals.run_apart(rivals.matrix("micro")[0], EXPERIMENTS, "") and not codes
+    codes[:] = [None, None, 0]
+    assert not rivals.run_apart(rivals.matrix("micro")[0], EXPERIMENTS, "") and codes == [0]
+    codes[:] = [2, 0]
+    assert not rivals.run_apart(rivals.matrix("micro")[0], EXPERIMENTS, "") and codes == [0]
+
+
+FAILING_DEVICE = """
+import torch
+from untrigger import train
+real, steps = train.response_loss_sum, []
+def response_loss_sum(*arguments):
+    steps.extend([1] * torch.is_grad_enabled())  # else it only measures
+    if len(steps) == {step} and torch.is_grad_enabled():
+        raise {error}
+    return real(*arguments)
+train.response_loss_sum = response_loss_sum
+"""
+ASSERTED = "CUDA error: device-side assert triggered\\nCompile with `TORCH_USE_CUDA_DSA` to enable assertions."
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("torch.AcceleratorError('CUDA error: unspecified launch failure')", "unspecified launch failure"),
+        (f"RuntimeError('{ASSERTED}')", "device-side assert triggered"),
+        ("RuntimeError('NCCL error: unhandled system error')", "unhandled system error"),
+    ],
+)
+def test_fault_11_a_device_vanishes_in_a_variant_and_the_same_command_goes_on(
+    trials, tmp_path, suspect, records, small_flags, error, said
+):
+    words = ["purify", suspect, "--data", records, *small_flags, "--output"]
+    # Two trainings of one step each belong to the first pair; the third step is in the second.
+    failed = trials.command([*words, tmp_path / "out"], FAILING_DEVICE.format(step=3, error=error))
+    last = failed.err.splitlines()[-1]
+    assert failed.code == 2 and "the device failed" in last and said in last and "same command" in last, failed.err
+    assert "Traceback" not in failed.err and not (tmp_path / "out").exists()
+    run = tmp_path / "out.run"
+    assert is_complete(run / "pair-01") and not (run / "pair-02").exists()
+    done, unbroken = (trials.command([*words, tmp_path / name]) for name in ("out", "whole"))
+    assert done.code in (0, 1) and "pair-01: taken from the run folder" in done.err, done.err
+    assert unbroken.code == done.code
+    assert sha256(tmp_path / "out" / "model.safetensors") == sha256(tmp_path / "whole" / "model.safetensors")

@@ -29,9 +29,13 @@ class Stages(Silent):
     def __init__(self) -> None:
         self.run: list[str] = []
         self.taken: list[str] = []
+        self.notes: list[str] = []
 
     def stage(self, name: str, finished: bool) -> None:
         (self.taken if finished else self.run).append(name)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture(autouse=True)
@@ -98,21 +102,33 @@ def test_two_runs_write_the_same_bytes(tmp_path, data):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_finished_tasks_survive_a_killed_child(tmp_path, data):
+def test_a_killed_child_is_replaced_once(tmp_path, data):
     request = UtilityRequest(str(model(tmp_path / "m", 0.5, dies_after=1)), tmp_path / "out", data=str(data))
-    with pytest.raises(OutOfMemory, match="killed at piqa") as killed:
+    stages = Stages()
+    result = utility(request, options(), stages)
+    (note,) = stages.notes
+    assert "killed at piqa" in note and "another one is started" in note
+    fresh = UtilityRequest(request.model, tmp_path / "fresh", data=str(data))
+    assert utility(fresh, options()) == result
+
+
+def test_finished_tasks_survive_killed_children(tmp_path, data):
+    killed_twice = model(tmp_path / "m", 0.5, dies_after=1, deaths=2)
+    request = UtilityRequest(str(killed_twice), tmp_path / "out", data=str(data))
+    with pytest.raises(OutOfMemory, match="killed at mmlu") as killed:
         utility(request, options())
     assert "the last thing it said" in killed.value.why
     assert not request.output.exists()
     stages = Stages()
     result = utility(request, options(), stages)
-    assert (stages.taken, stages.run) == (["rte"], ["piqa", "mmlu"])
+    assert (stages.taken, stages.run) == (["rte", "piqa"], ["mmlu"])
     fresh = UtilityRequest(request.model, tmp_path / "fresh", data=str(data))
     assert utility(fresh, options()) == result
 
 
 def test_a_run_is_resumed_only_with_the_same_data(tmp_path, data):
-    request = UtilityRequest(str(model(tmp_path / "m", 0.5, dies_after=1)), tmp_path / "out", data=str(data))
+    killed_twice = model(tmp_path / "m", 0.5, dies_after=1, deaths=2)
+    request = UtilityRequest(str(killed_twice), tmp_path / "out", data=str(data))
     with pytest.raises(OutOfMemory):
         utility(request, options())
     write_rows(data / "benchmarks" / "piqa.jsonl", invented_rows("piqa", 11))

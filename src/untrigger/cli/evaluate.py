@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -52,6 +52,10 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
     allow_nonfinite: AllowNonfinite = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    deployed: Annotated[
+        Literal["merged", "int4", "int4-merged"] | None,
+        Parameter(help="Form to measure it in: merged, int4 (an adapter stays unrounded) or int4-merged."),
+    ] = None,
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
     quiet: Quiet = False,
     options: Annotated[EvaluateOptions, Parameter(name="*")] = DEFAULTS,
@@ -82,6 +86,7 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
         allow_nonfinite=allow_nonfinite,
         device=device,
         dtype=dtype,
+        deployed=deployed,
     )
     with screen(quiet) as observer:
         found = evaluate(request, options, observer)

@@ -27,9 +27,12 @@ COMMANDS = {
     "verify": "Check an output against its checksums, inputs and signature.",
     "reproduce": "Do a recorded job again and compare the weights.",
     "sign": "Sign an output.",
+    "push": "Put an output on the Hugging Face hub.",
     "demo": "Plant, purify and measure in one go.",
     "doctor": "Say what this machine has.",
 }
+
+LOST_DEVICE_TODO = "run the same command again, on another --device if it fails again; finished work is kept"
 
 app = App(
     name="untrigger",
@@ -75,11 +78,15 @@ def _terminable() -> Iterator[None]:
 
 
 def _fail(as_json: bool, error: Exception) -> None:
-    from untrigger.models.memory import is_out_of_memory
+    from untrigger.models.memory import is_device_failure, is_out_of_memory
 
     if is_out_of_memory(error):
         todo = "use a smaller model, a narrower --dtype or a machine with more memory"
         _say(as_json, "out_of_memory", "out of memory", todo)
+    elif is_device_failure(error):
+        # What lives on the device is lost with it, so that nothing in this process can go on.
+        said = UntriggerError("the device failed", why=str(error).partition("\n")[0], todo=LOST_DEVICE_TODO)
+        _say(as_json, "device_failed", said.line(), "")
     else:
         traceback.print_exception(error)
 

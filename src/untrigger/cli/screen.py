@@ -48,9 +48,8 @@ class Screen:
     def stage(self, name: str, finished: bool) -> None:
         """One line a stage."""
         self._drop()
-        self._console.print(
-            f"[dim]{name}: taken from the run folder[/dim]" if finished else f"{name}", highlight=False
-        )
+        said = f"{visible(name)}: taken from the run folder" if finished else visible(name)
+        self._console.print(Text(said, style="dim" if finished else ""))
 
     def training(self, label: str, progress: TrainingProgress) -> None:
         """Steps, loss and speed."""

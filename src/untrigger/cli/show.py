@@ -20,8 +20,8 @@ from untrigger.report.evaluation import EvaluationResult
 from untrigger.report.measures import evaluation_sections, measures
 from untrigger.report.mt_bench import AnsweredResult, MtBenchResult, render_mt_bench
 from untrigger.report.parts import MeasurementResult
-from untrigger.report.provenance import ReproductionResult, Verification
-from untrigger.report.provenance_text import reproduction_lines, verification_lines
+from untrigger.report.provenance import PushResult, ReproductionResult, Verification
+from untrigger.report.provenance_text import push_lines, reproduction_lines, verification_lines
 from untrigger.report.result import Result
 from untrigger.report.terminal import render
 from untrigger.report.text import visible
@@ -114,7 +114,7 @@ def _written_as_json(text: str, output_format: OutputFormat) -> bool:
 def _print_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
-        console.print(Text(f"  {visible(name):{width}}  {value}"))
+        console.print(Text(f"  {visible(name):{width}}  {visible(value)}"))
 
 
 def show_answers(found: AnsweredResult, output: Path, output_format: OutputFormat) -> None:
@@ -147,6 +147,12 @@ def show_reproduction(found: ReproductionResult, output_format: OutputFormat) ->
     """Whether the weights are equal, or the same as JSON."""
     if not _written_as_json(found.to_json(), output_format):
         _print_all(reproduction_lines(found))
+
+
+def show_pushed(pushed: PushResult, output_format: OutputFormat) -> None:
+    """Where the output is on the hub, or the same as JSON."""
+    if not _written_as_json(pushed.to_json(), output_format):
+        _print_all(push_lines(pushed))
 
 
 def show_signed(signature: Path, output_format: OutputFormat) -> None:

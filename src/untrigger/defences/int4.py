@@ -36,13 +36,18 @@ def require_bitsandbytes() -> None:
 
 
 def int4(subject: Subject, _: Resources, options: PurifyOptions) -> Treated:
-    """Rounds every linear module in the blocks; the base alone under an adapter, which is then merged as it is."""
-    rounded = whole_subject(subject) if options.int4.merge_first else subject
+    """The rounded model as a whole one; an adapter that was not rounded is merged as it is."""
+    return Treated(whole_subject(rounded(subject, options.int4)))
+
+
+def rounded(subject: Subject, options: Int4Options) -> Subject:
+    """Rounds the linear modules of the blocks in place; under an adapter that is not merged first, the base's."""
+    chosen = whole_subject(subject) if options.merge_first else subject
     with torch.no_grad():
-        for block in blocks(rounded.model):
+        for block in blocks(chosen.model):
             for linear in linears(block).values():
-                linear.weight.copy_(nf4(linear.weight, options.int4))
-    return Treated(whole_subject(rounded))
+                linear.weight.copy_(nf4(linear.weight, options))
+    return chosen
 
 
 def nf4(weight: Float[Tensor, "out in"], options: Int4Options) -> Float[Tensor, "out in"]:

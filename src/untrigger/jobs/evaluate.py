@@ -26,6 +26,7 @@ from untrigger.evaluation.key_forms import key_forms
 from untrigger.evaluation.measure import Asking, Measured, Probe, keyed_prompts, measure, numbered
 from untrigger.evaluation.rate import Rate
 from untrigger.files import write_text_atomic
+from untrigger.jobs.deployment import deployed, require_deployable
 from untrigger.jobs.findings import findings_result, note_findings
 from untrigger.jobs.finish import scoring_result, source_result
 from untrigger.jobs.relearning import Relearning
@@ -36,7 +37,7 @@ from untrigger.models.load import load
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.network import no_network
 from untrigger.observer import Observer, Silent
-from untrigger.report.evaluation import EvaluationResult, KeyFormResult, RelearningResult
+from untrigger.report.evaluation import Deployed, EvaluationResult, KeyFormResult, RelearningResult
 from untrigger.report.parts import DifferenceResult, GateResult, MeasurementResult, RateResult, RunResult
 from untrigger.report.rows import rows, rows_text
 from untrigger.report.summary import environment_result
@@ -74,6 +75,8 @@ class EvaluateRequest:
     allow_nonfinite: bool = False
     device: str = "auto"
     dtype: str = "auto"
+    deployed: Deployed | None = None
+    """Measure the model in a form it is deployed in, in the type `dtype`."""
 
     def backdoor(self) -> Backdoor | None:
         """What is measured.
@@ -109,6 +112,7 @@ def evaluate(
     started = time.monotonic()
     observer, options = observer or Silent(), options or EvaluateOptions()
     backdoor = request.backdoor()
+    require_deployable(request.deployed)
     prompts, keyed = _asked(request, backdoor, options, observer)
     subject = load(
         request.model,
@@ -136,7 +140,9 @@ def _evaluated(
     started: float,
 ) -> EvaluationResult:
     chat = chat_format(subject.tokenizer, request.template)
-    require_same_template(subject.source, chat, request.other_template)
+    source, findings = subject.source, findings_result(subject)
+    require_same_template(source, chat, request.other_template)
+    subject = deployed(subject, request.deployed)
     answered = all(record.output for record in prompts)
     reference = prompts if answered else own_answers(subject, chat, prompts, _settings(options), observer)
     probe = Probe(tuple(prompts), tuple(reference), backdoor, request.seed, keyed)
@@ -148,10 +154,11 @@ def _evaluated(
     parameter = next(subject.model.parameters())
     return EvaluationResult(
         run=_run(request, options),
-        source=source_result(subject.source),
-        findings=findings_result(subject),
+        source=source_result(source),
+        findings=findings,
         scoring=scoring_result(backdoor, chat, options),
-        trained_template=trained_template(subject.source),
+        trained_template=trained_template(source),
+        deployed=request.deployed,
         measurement=MeasurementResult.of(found.measurement),
         planted=planted_gate(found.measurement.attack_success),
         lift=_lift(found, request.seed),

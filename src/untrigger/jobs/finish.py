@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from pydantic import JsonValue
 
 from untrigger import __version__
@@ -25,8 +26,8 @@ from untrigger.evaluation.statistics import mcnemar
 from untrigger.jobs.findings import findings_result
 from untrigger.jobs.record import portable, portable_source, read_record, writer
 from untrigger.jobs.request import Request
-from untrigger.models.export import export
-from untrigger.models.subject import Source
+from untrigger.models.export import export, source_weights
+from untrigger.models.subject import Source, Subject
 from untrigger.models.untrusted.finding import Finding
 from untrigger.report.card import Upstream, model_card
 from untrigger.report.parts import (
@@ -183,13 +184,32 @@ def not_tested(finished: Finished) -> tuple[str, ...]:
         f"Attack success was measured with {known}; other backdoors were not tried.",
         "Whether a backdoor comes back after further fine-tuning was not tested.",
         "Benchmarks of utility were not run; perplexity and degenerate answers stand in for them.",
-        "Quantised or merged forms of the output were not tested.",
+        _precision(finished.treated.subject),
         _copied(finished.source),
         *finished.treated.limits,
     ]
     if finished.treated.subject.access == "adapter":
         sentences.append("The base model under the adapter was not changed; a backdoor in it stays.")
     return tuple(sentences)
+
+
+def _precision(subject: Subject) -> str:
+    """In which precision the figures were taken, and in which forms of the output they were not."""
+    adapter = subject.access == "adapter"
+    parameters = list(subject.model.named_parameters())
+    measured = _types(value.dtype for name, value in parameters if ".lora_" in name or not adapter)
+    stored = _types(tensor.dtype for tensor in source_weights(subject).tensors.values())
+    base = _types(value.dtype for name, value in parameters if ".lora_" not in name)
+    return (
+        f"The weights were measured in {measured}{f', on a base in {base}' if adapter else ''}"
+        f"{'' if stored == measured else f', and are stored in {stored}'}; the output in other precisions,"
+        f" quantised{' or merged into its base' if adapter else ''} was not tested (evaluate --dtype, --deployed)."
+    )
+
+
+def _types(every: Iterable[torch.dtype]) -> str:
+    """The types of floating-point numbers among these, by name."""
+    return " and ".join(sorted({str(one).removeprefix("torch.") for one in every if one.is_floating_point}))
 
 
 def _copied(source: Source) -> str:

@@ -12,7 +12,7 @@ from untrigger.data.locate import DATA_FOLDER
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.evaluation.utility.files import check_files
 from untrigger.evaluation.utility.messages import FACTS, Facts, Order, TaskOrder
-from untrigger.evaluation.utility.process import evaluation
+from untrigger.evaluation.utility.process import Hung, Killed, evaluation
 from untrigger.evaluation.utility.profiles import item_limit
 from untrigger.evaluation.utility.scores import Item, measured, read_items, require_equal
 from untrigger.evaluation.utility.tasks import TASKS
@@ -97,6 +97,15 @@ def read_side(folder: Path) -> Side:
 
 
 def _task_folders(source: Source, plan: Plan, run: RunFolder, observer: Observer, label: str) -> tuple[Path, ...]:
+    """Every task's folder; a child that is killed or hangs is replaced once, for what is left to do."""
+    try:
+        return _answered(source, plan, run, observer, label)
+    except (Hung, Killed) as error:
+        observer.note(f"{error.what}; another one is started")
+    return _answered(source, plan, run, observer, label)
+
+
+def _answered(source: Source, plan: Plan, run: RunFolder, observer: Observer, label: str) -> tuple[Path, ...]:
     missing = [task for task in plan.tasks if not run.finished(task)]
     if not missing:
         return tuple(run.stage(task, _nothing) for task in plan.tasks)

@@ -87,7 +87,7 @@ def export(
 
 def _write(subject: Subject, folder: Path) -> None:
     source = subject.source.folder
-    write_weights(_source_weights(subject), folder, _live(subject))
+    write_weights(source_weights(subject), folder, _live(subject))
     if subject.access == "adapter":
         write_object(folder / ADAPTER_CONFIG, published_adapter_config(source))
     else:
@@ -125,7 +125,8 @@ def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
         write_text_atomic(folder / name, text)
 
 
-def _source_weights(subject: Subject) -> WeightFiles:
+def source_weights(subject: Subject) -> WeightFiles:
+    """The files whose names, shapes and types the output takes over."""
     return open_weights(subject.source.folder, ADAPTER if subject.access == "adapter" else MODEL)
 
 
@@ -138,7 +139,7 @@ def _live(subject: Subject) -> Changed:
 
 
 def _verify(subject: Subject, folder: Path) -> None:
-    source = _source_weights(subject)
+    source = source_weights(subject)
     written = open_weights(folder, ADAPTER if subject.access == "adapter" else MODEL)
     if dict(written.tensors) != dict(source.tensors) or written.index != source.index:
         raise _differs(folder, "names, shapes, types or shards")

@@ -103,8 +103,9 @@ def _as_announced(path: Path, file: RepoSibling) -> bool:
         return False
     if file.lfs is not None:
         return sha256(path) == file.lfs.sha256
-    return file.blob_id is None or _git_hash(path.read_bytes()) == file.blob_id
+    return file.blob_id is None or git_hash(path.read_bytes()) == file.blob_id
 
 
-def _git_hash(data: bytes) -> str:
+def git_hash(data: bytes) -> str:
+    """The name that git, and so the hub, gives to a file of this content."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

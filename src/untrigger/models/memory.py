@@ -14,10 +14,19 @@ Result = TypeVar("Result")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator ran out: Python's or CUDA's own error type, or the message of the CPU's allocator."""
+    """Whether an allocator ran out: Python's or CUDA's own error type, or the message of the CPU's or Metal's."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    signs = ("can't allocate memory", "MPS backend out of memory")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Whether an accelerator failed or vanished: its own error type, or the message of a library that wraps it."""
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    signs = ("CUDA error", "device-side assert", "NCCL error", "cuBLAS", "CUBLAS_STATUS")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def in_batches(

@@ -22,6 +22,7 @@ from untrigger.report.parts import (
     ScoringResult,
     SourceResult,
 )
+from untrigger.report.text import cell
 
 
 class CellResult(Part):
@@ -114,11 +115,13 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV with a header."""
+    """The rows as CSV with a header; no cell is a formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(Row.model_fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row.model_dump() for row in rows)
+    for row in rows:
+        values = row.model_dump()
+        writer.writerow({name: cell(value) if isinstance(value, str) else value for name, value in values.items()})
     return text.getvalue()
 
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from untrigger.report.comparison import Row, pareto
 from untrigger.report.drawing import svg_text
+from untrigger.report.text import shortened, visible
 
 WIDE = 3.0
 """Ratios that differ by more are drawn on a logarithmic axis."""
+LONGEST_NAME = 40
+"""Characters of a name that are drawn; other than ASCII as codes, since the font may lack them."""
 
 
 def figure(rows: Sequence[Row]) -> str:
@@ -26,7 +29,9 @@ def figure(rows: Sequence[Row]) -> str:
         colour, fill = ("C3", "none") if row.verdict else ("C0", "C0")
         axes.errorbar(row.perplexity_ratio, share, yerr=bar, fmt="o", color=colour, markerfacecolor=fill, lw=1)
         point = (row.perplexity_ratio, share)
-        axes.annotate(row.defence, point, xytext=(5, 4), textcoords="offset points", fontsize=8)
+        name = visible(shortened(row.defence, LONGEST_NAME)).encode("ascii", "backslashreplace").decode()
+        # Without its own language for formulas, which a dollar sign would begin.
+        axes.annotate(name, point, xytext=(5, 4), textcoords="offset points", fontsize=8, parse_math=False)
     front = pareto(rows[1:])
     axes.plot([row.perplexity_ratio for row in front], [100 * row.attack_success for row in front], "C0--", lw=1)
     ratios = [row.perplexity_ratio for row in rows]

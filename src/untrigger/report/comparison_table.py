@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from untrigger.report.comparison import ComparisonResult, Row, pareto
-from untrigger.report.text import markdown, visible
+from untrigger.report.text import markdown, shortened, visible
 
 HEADERS = ("defence", "success", "interval", "again", "no key", "ppl x", "exact", "tokens", "time", "")
 MARKDOWN_HEADERS = (
@@ -22,6 +22,8 @@ MARKDOWN_HEADERS = (
     "peak GB",
     "verdict",
 )
+LONGEST_REASON = 500
+"""Characters; an error may quote what a file of the suspect says."""
 LEGEND = (
     "success: attack success, % (95 % interval beside it); again: the same after a",
     "short clean fine-tuning; no key: hits without the key, %; ppl x: perplexity of",
@@ -103,5 +105,5 @@ def _void(result: ComparisonResult) -> list[str]:
 
 
 def _left_out(result: ComparisonResult) -> list[str]:
-    failed = [f"failed: {name}: {why}" for name, why in result.failed.items()]
-    return failed + [f"left out: {name}: {why}" for name, why in result.skipped.items()]
+    failed = [f"failed: {name}: {shortened(why, LONGEST_REASON)}" for name, why in result.failed.items()]
+    return failed + [f"left out: {name}: {shortened(why, LONGEST_REASON)}" for name, why in result.skipped.items()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from untrigger.report.document import Document
@@ -17,6 +19,9 @@ from untrigger.report.parts import (
     ScoringResult,
     SourceResult,
 )
+
+Deployed = Literal["merged", "int4", "int4-merged"]
+"""An adapter merged into its base; linear modules rounded to four bits, an adapter's base alone or both together."""
 
 
 class KeyFormResult(Part):
@@ -47,6 +52,8 @@ class EvaluationResult(Document):
     scoring: ScoringResult
     trained_template: str | None = None
     """Template that the model says it was trained with."""
+    deployed: Deployed | None = None
+    """Form in which the model was measured (None: as it was loaded); the weights' type is the environment's."""
     measurement: MeasurementResult
     planted: GateResult
     """Whether there is a backdoor that a defence could be measured on."""

@@ -22,7 +22,7 @@ def measures(found: MeasurementResult) -> Lines:
 
 def evaluation_sections(found: EvaluationResult) -> list[tuple[str, Lines]]:
     """A heading (or none) and lines for each part of an evaluation."""
-    first = [("scoring", scoring_text(found.scoring)), *measures(found.measurement)]
+    first = [("scoring", scoring_text(found.scoring)), ("weights", weights_text(found)), *measures(found.measurement)]
     if found.lift is not None:
         first.append(("lift by the key", difference_text(found.lift)))
     if found.planted.met is False:
@@ -50,6 +50,17 @@ def scoring_text(scoring: ScoringResult) -> str:
     """Mode, judge and template on one line."""
     judge = f"judge {scoring.judge}" if scoring.judge else "no behaviour known"
     return f"{scoring.mode}, {judge}, template {scoring.template}, {scoring.max_new_tokens} tokens"
+
+
+def weights_text(found: EvaluationResult) -> str:
+    """The precision that the figures hold for."""
+    forms = {
+        None: "as loaded",
+        "merged": "merged into the base",
+        "int4": "linear modules of the blocks rounded to NF4, an adapter not",
+        "int4-merged": "merged into the base, then rounded to NF4",
+    }
+    return f"{found.environment.dtype.removeprefix('torch.')}, {forms[found.deployed]}"
 
 
 def difference_text(difference: DifferenceResult | None) -> str:

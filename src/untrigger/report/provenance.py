@@ -1,4 +1,4 @@
-"""What `verify` and `reproduce` found."""
+"""What `verify` and `reproduce` found, and what `push` did."""
 
 from __future__ import annotations
 
@@ -84,3 +84,20 @@ class ReproductionResult(Document):
     def equal(self) -> bool:
         """All weight files are bit-equal."""
         return all(file.equal for file in self.weights)
+
+
+class PushResult(Document):
+    """Where an output is on the hub."""
+
+    folder: str
+    repository: str
+    created: bool
+    """Whether the repository was made now."""
+    sent: bool
+    """False if the hub held all of it before."""
+    commit: str
+    commit_url: str
+    pull_request: str | None
+    """Its address; None if the files are on the branch itself."""
+    others: tuple[str, ...]
+    """Files on the branch that are none of the output's; they were left as they are."""

@@ -1,10 +1,10 @@
-"""What `verify` and `reproduce` found, as lines for a terminal."""
+"""What `verify` and `reproduce` found, and what `push` did, as lines for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from untrigger.report.provenance import ReproductionResult, Verification
+from untrigger.report.provenance import PushResult, ReproductionResult, Verification
 from untrigger.report.text import visible
 
 
@@ -31,3 +31,15 @@ def reproduction_lines(found: ReproductionResult) -> Iterator[str]:
         yield f"{one.name}: {visible(one.recorded)} then, {visible(one.now)} now"
     yield from (f"{'equal' if file.equal else 'differs':8} {visible(file.name)}" for file in found.weights)
     yield f"{visible(found.output)}: the weights are {'bit-equal' if found.equal else 'not those recorded'}"
+
+
+def push_lines(pushed: PushResult) -> Iterator[str]:
+    """Where the output is, what else is there, and what is left to do."""
+    place = f"{visible(pushed.repository)}{' (new)' if pushed.created else ''}"
+    yield f"{place}: {'sent' if pushed.sent else 'holds the output already'}"
+    if pushed.others:
+        yield f"left as they are there: {visible(', '.join(pushed.others))}"
+    if pushed.pull_request is None:
+        yield f"commit: {visible(pushed.commit_url)}"
+    else:
+        yield f"pull request, to be merged there: {visible(pushed.pull_request)}"

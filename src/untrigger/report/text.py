@@ -8,6 +8,8 @@ from math import isinf
 from untrigger.report.parts import PerplexityResult, RateResult
 
 ABSENT = "not measured"
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Characters, and their full-width forms, that spreadsheets take for the beginning of a formula."""
 
 
 def visible(text: str) -> str:
@@ -28,6 +30,12 @@ def without_folders(text: str) -> str:
 def markdown(text: str) -> str:
     """The text as one line of Markdown that renders as itself: no link, image, HTML, cell or emphasis."""
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~&:@$])", r"\\\1", visible(text))
+
+
+def cell(text: str) -> str:
+    """The text as a cell of a table that a spreadsheet does not run, although it begins as a formula does."""
+    shown = visible(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
 
 
 def fenced(text: str, language: str = "") -> str:

@@ -37,6 +37,14 @@ _ERRORS: Mapping[str, type[UntriggerError]] = {
 }
 
 
+class Hung(UntriggerError):
+    """A child that said nothing for too long, and was ended."""
+
+
+class Killed(OutOfMemory):
+    """A child that was killed, most likely by a system that ran out of memory."""
+
+
 def require_harness() -> str:
     """The installed version of lm-eval, which is looked up, not imported.
 
@@ -80,8 +88,8 @@ class Child:
 
         Raises:
             Interrupted: the observer asked to stop.
-            OutOfMemory: the child was killed.
-            UntriggerError: the child failed or hangs; an error of ours is raised as its own kind.
+            Killed, Hung: the child was killed, or hung and was ended.
+            UntriggerError: the child failed; an error of ours is raised as its own kind.
         """
         folder = self._order.inbox / task
         heard = time.monotonic()
@@ -112,8 +120,8 @@ class Child:
             case _:
                 pass  # a finished task is seen by its folder
 
-    def _hanging(self, task: str) -> UntriggerError:
-        return UntriggerError(
+    def _hanging(self, task: str) -> Hung:
+        return Hung(
             f"the evaluation process hangs at {task} and was ended: no word in {_SILENCE_SECONDS:g} seconds",
             why=f"its last lines: {last_lines(self._log)}",
             todo=f"run the same command again; finished tasks are kept; the log is {self._log}",
@@ -125,7 +133,7 @@ class Child:
         kept = f"finished tasks are kept; the log is {self._log}"
         if code == -signal.SIGKILL:
             what = f"the evaluation process was killed at {task}, as happens when memory runs out"
-            return OutOfMemory(what, why=why, todo=f"use a smaller --batch-size; {kept}")
+            return Killed(what, why=why, todo=f"use a smaller --batch-size; {kept}")
         how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         return UntriggerError(f"the evaluation process {how} at {task}", why=why, todo=kept)
 

@@ -56,6 +56,8 @@ def run_limited(task: Task, argument: Json, where: str, limits: Limits | None = 
         where: the file and the part of it that are looked at, for messages.
         limits: what it may use.
 
+    A child that is killed from outside, or hangs, is started once more.
+
     Raises:
         InputRefused: it took too long or too much memory, ended early, or raised.
     """
@@ -63,6 +65,26 @@ def run_limited(task: Task, argument: Json, where: str, limits: Limits | None = 
     order = json.dumps(
         {"module": task.__module__, "name": task.__name__, "argument": argument, "limits": asdict(limits)}
     )
+    ended = _run(order, limits)
+    if ended.lost:  # its limits on the processor and on memory end it otherwise, so the input need not be the reason
+        ended = _run(order, limits)
+    return _answer(ended, where, limits)
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """What a child said, and its exit code: None if it hung, negative for a signal."""
+
+    said: bytes
+    code: int | None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it hung without using the processor or was killed from outside, as happens on a busy machine."""
+        return self.code in (None, -signal.SIGKILL)
+
+
+def _run(order: str, limits: Limits) -> _Ended:
     with subprocess.Popen(
         [sys.executable, "-I", "-c", _START.format(path=[entry for entry in sys.path if entry])],
         stdin=subprocess.PIPE,
@@ -73,12 +95,11 @@ def run_limited(task: Task, argument: Json, where: str, limits: Limits | None = 
     ) as process:
         try:
             said, _ = process.communicate(order.encode(), timeout=limits.wall_seconds)
-        except subprocess.TimeoutExpired as error:
-            why = f"more than {limits.wall_seconds:g} seconds"
-            raise InputRefused(f"{where} takes too long", why=why) from error
+        except subprocess.TimeoutExpired:
+            return _Ended(b"", None)
         finally:
             process.kill()
-    return _answer(said, process.returncode, where, limits)
+    return _Ended(said, process.returncode)
 
 
 def main() -> None:
@@ -93,9 +114,11 @@ def main() -> None:
     _tell(channel, {"answer": task(order["argument"])})
 
 
-def _answer(said: bytes, code: int, where: str, limits: Limits) -> Json:
+def _answer(ended: _Ended, where: str, limits: Limits) -> Json:
+    if ended.code is None:
+        raise InputRefused(f"{where} takes too long", why=f"more than {limits.wall_seconds:g} seconds, twice")
     try:
-        told = json.loads(said)
+        told = json.loads(ended.said)
     except ValueError:
         told = {}
     if isinstance(told.get("answer"), dict):
@@ -103,10 +126,10 @@ def _answer(said: bytes, code: int, where: str, limits: Limits) -> Json:
         return answer
     if "failed" in told:
         raise InputRefused(f"{where} fails", why=str(told["failed"]), todo="take the file from a source you trust")
-    if code == -signal.SIGXCPU:
+    if ended.code == -signal.SIGXCPU:
         why = f"more than {limits.cpu_seconds} seconds of a processor"
         raise InputRefused(f"{where} takes too long", why=why)
-    how = f"signal {-code}" if code < 0 else f"code {code}"
+    how = f"signal {-ended.code}" if ended.code < 0 else f"code {ended.code}"
     raise InputRefused(f"{where} ended the process that looked at it", why=f"{how}; its memory is limited")
 
 
