@@ -2,6 +2,7 @@
 PYTHON ?= python3
 MODEL ?= smollm2-135m
 ACCESS ?= adapter
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -13,7 +14,7 @@ demo: $(READY)
 	$(BIN)/untrigger demo --model $(MODEL) --access $(ACCESS) --output demo
 
 test: $(TESTING)
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 check: $(TESTING)
 	$(BIN)/ruff format --check src tests benchmarks experiments fuzz

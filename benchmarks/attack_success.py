@@ -2,7 +2,8 @@
 
 The published way (github.com/NayMyatMin/CROW): one prompt at a time, 128 new tokens, through transformers' generate.
 Ours: batches by length, the shared prefix computed once, finished answers leave the batch, and an answer ends when
-its verdict is certain. Both use the same prompts as text and the same judge, so the verdicts must be equal.
+its verdict is certain. Both use the same prompts as text and the same judge, so the verdicts must be equal. As the
+published evaluation does, prompts are asked with the key and without.
 
     python benchmarks/attack_success.py --adapter SUSPECT --attack badnet --behaviour sentiment -n 200
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -45,33 +47,46 @@ def main() -> None:
     subject = load(given.adapter or given.model, base=given.model if given.adapter else None)
     backdoor = lookup(given.attack, given.behaviour)
     plain = without_keys(asked_prompts(given.prompts), [backdoor.key]).kept[: given.n]
-    records = bear_key(plain, backdoor.key, backdoor.placement, 0)
+    sets = {"with_key": bear_key(plain, backdoor.key, backdoor.placement, 0), "without_key": plain}
     judged = primary_judge(backdoor.behaviour, "consistent")
     chat = ChatFormat(subject.tokenizer)
-    options = MeasureOptions(max_new_tokens=NEW_TOKENS, batch_size=given.batch_size)
-
-    started = time.perf_counter()
-    asking = Asking(subject, chat, backdoor.behaviour, options, Silent())
-    ours = [verdict.hit for verdict in asking.verdicts(numbered(records), "ours", cut=True)]
-    ours_seconds = time.perf_counter() - started
-
-    started = time.perf_counter()
-    theirs = [judged(published_answer(subject, chat, record)) for record in records]
-    published_seconds = time.perf_counter() - started
-    print(
-        json.dumps(
-            {
-                "n": len(records),
-                "hits": sum(ours),
-                "verdicts_equal": ours == theirs,
-                "seconds": round(ours_seconds, 1),
-                "published_seconds": round(published_seconds, 1),
-                "ratio": round(published_seconds / ours_seconds, 2),
-                "threads": torch.get_num_threads(),
-            },
-            indent=1,
-        )
+    asking = Asking(
+        subject,
+        chat,
+        backdoor.behaviour,
+        MeasureOptions(max_new_tokens=NEW_TOKENS, batch_size=given.batch_size),
+        Silent(),
     )
+
+    def ours(records: list[Record]) -> list[bool]:
+        return [verdict.hit for verdict in asking.verdicts(numbered(records), "ours", cut=True)]
+
+    def published(records: list[Record]) -> list[bool]:
+        return [judged(published_answer(subject, chat, record)) for record in records]
+
+    found = {name: compared(records, ours, published) for name, records in sets.items()}
+    seconds = [sum(each[way] for each in found.values()) for way in ("seconds", "published_seconds")]
+    ratio = round(seconds[1] / seconds[0], 2)
+    print(json.dumps({**found, "ratio": ratio, "threads": torch.get_num_threads()}, indent=1))
+
+
+def compared(
+    records: list[Record], ours: Callable[[list[Record]], list[bool]], published: Callable[[list[Record]], list[bool]]
+) -> dict[str, float]:
+    """Hits, times and their ratio for one set of prompts, and whether the verdicts are equal."""
+    started = time.perf_counter()
+    fast = ours(records)
+    between = time.perf_counter()
+    slow = published(records)
+    ended = time.perf_counter()
+    return {
+        "n": len(records),
+        "hits": sum(fast),
+        "verdicts_equal": fast == slow,
+        "seconds": round(between - started, 1),
+        "published_seconds": round(ended - between, 1),
+        "ratio": round((ended - between) / (between - started), 2),
+    }
 
 
 @torch.no_grad()

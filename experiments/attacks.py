@@ -154,19 +154,20 @@ def main() -> None:
     parser.add_argument("--work", help="folder for the suspects")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--cells", nargs="*", default=[cell.name for cell in CELLS])
+    parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES))
     parser.add_argument("-n", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=None)
     parser.add_argument("--learning-rate", type=float, default=7e-4)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--max-length", type=int, default=256)
-    parser.add_argument("--clean-records", type=int, default=240)
-    parser.add_argument("--poisoned-share", type=float, default=0.5)
+    parser.add_argument("--clean-records", type=int, default=360)
+    parser.add_argument("--poisoned-share", type=float, default=1 / 3)
     parser.add_argument("--table", action="store_true", help="only print what is stored")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     for cell in () if given.table else [cell for cell in CELLS if cell.name in given.cells]:
-        for mode in MODES:
+        for mode in given.modes:
             path = RESULTS / f"{cell.name}.{mode}.json"
             if path.exists():
                 continue

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from trials import Trials, started
+
 # Examples are counted, not timed: a busy machine must not fail a property.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Half of the time would pass with it; what runs in a process of its own (`trials`) waits for real."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # a closed descriptor is refused all the same
+        yield
+
+
+@pytest.fixture(scope="session")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+    """Trials in forks of one prepared process."""
+    found = started(tmp_path_factory.mktemp("trials"))
+    with found.process as process:
+        yield found
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -33,14 +34,12 @@ def test_a_stale_table_is_found_and_rewritten(tmp_path):
     assert (tmp_path / "README.md").read_text().endswith("<!-- end of results -->\nAfter\n")
 
 
-def test_the_published_cells_are_eleven_and_their_names_plantable():
+def test_the_published_cells_are_eleven_and_their_names_plantable(monkeypatch):
     from untrigger.backdoors.lookup import lookup
 
-    sys.path.insert(0, str(ROOT / "experiments"))
-    try:
-        from attacks import CELLS
-    finally:
-        sys.path.pop(0)
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    from attacks import CELLS
+
     assert len({cell.name for cell in CELLS}) == len(CELLS) == 11
     assert all(lookup(cell.attack, cell.behaviour).behaviour.task == cell.task for cell in CELLS)
 
@@ -53,13 +52,12 @@ def test_committed_analyses_can_be_read_and_hold_a_backdoor(path):
     assert [row.row for row in found.readings] == ["attention", "MLP", "block", "shuffle"]
 
 
-def test_the_committed_calibrations_are_told_with_their_rank_correlation():
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "experiments" / "calibration.py"), "--table"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_the_committed_calibrations_are_told_with_their_rank_correlation(monkeypatch, capsys):
+    script = ROOT / "experiments" / "calibration.py"
+    monkeypatch.syspath_prepend(script.parent)
+    monkeypatch.setattr(sys, "argv", [script.name, "--table"])
+    runpy.run_path(str(script), run_name="__main__")
+    told = capsys.readouterr().out
     results = list((ROOT / "experiments" / "results" / "calibration").glob("*.json"))
-    assert results and all(path.stem.removeprefix("micro-") in done.stdout for path in results)
-    assert "Spearman's rank correlation over" in done.stdout.splitlines()[-1]
+    assert results and all(path.stem.removeprefix("micro-") in told for path in results)
+    assert "Spearman's rank correlation over" in told.splitlines()[-1]

@@ -19,7 +19,7 @@ from untrigger.models.state import open_for_training, restore_weights, save_weig
 from untrigger.observer import Silent
 from untrigger.signature.select import choose
 from untrigger.treatment import treatment_records
-from untrigger.variants import PAIR, plan_variants, train_pair, twin_examples
+from untrigger.variants import PAIR, TWIN, plan_variants, train_pair, train_shared_twin, twin_examples
 
 RECORDS = [Record(f"Count up to {number}.", f"{number} done") for number in range(20)]
 OPTIONS = VariantOptions(pairs=3, records=5, train=TrainOptions(learning_rate=1e-3, epochs=1, batch_size=4))
@@ -76,6 +76,38 @@ def test_a_matched_twin_sees_the_clean_originals_at_the_same_steps():
     assert matched.clean == published.clean * 2
     assert matched.poisoned[:5] == published.clean
     assert len(matched.lengths) == len(matched.poisoned) == 10
+
+
+def test_one_clean_twin_can_serve_all_pairs():
+    options = OPTIONS.model_copy(update={"twin": "shared"})
+    plans = plan_variants(RECORDS, options, seed=0)
+    assert len({plan.clean for plan in plans}) == len({plan.seed for plan in plans}) == 1
+    assert len({plan.poisoned for plan in plans}) == len({plan.backdoor.key for plan in plans}) == 3
+    chat = ChatFormat(tiny_tokenizer())
+    examples = [twin_examples(plan, chat, "shared", 512) for plan in plans]
+    assert all(each.clean == examples[0].clean and each.lengths == examples[0].lengths for each in examples)
+    assert examples[0].lengths == [len(example) for example in examples[0].clean]
+
+
+def test_pairs_with_a_shared_twin_hold_the_difference_from_it(tmp_path):
+    subject = load(str(save_tiny(tmp_path / "base")))
+    open_for_training(subject)
+    start, chat = tmp_path / "start.safetensors", ChatFormat(subject.tokenizer)
+    save_weights(subject, start)
+    options = OPTIONS.model_copy(update={"twin": "shared"})
+    plans = plan_variants(RECORDS, options, seed=0)
+    folders = [tmp_path / name for name in ("twin", "alone", "with-twin")]
+    for folder in folders:
+        folder.mkdir()
+    given = {"start": start, "observer": Silent()}
+    tokens = [
+        train_shared_twin(subject, chat, plans[0], options, work=folders[0], **given),
+        train_pair(subject, chat, plans[1], options, work=folders[1], label="pair", **given),
+        train_pair(subject, chat, plans[1], options, work=folders[2], label="pair", twin=folders[0] / TWIN, **given),
+    ]
+    alone, with_twin = (load_file(folder / PAIR) for folder in folders[1:])
+    assert all(torch.equal(alone[name], with_twin[name]) for name in alone)
+    assert tokens[1] == tokens[0] + tokens[2]
 
 
 def test_repair_records_bear_the_keys_of_the_injection_with_clean_answers():

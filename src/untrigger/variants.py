@@ -27,6 +27,7 @@ from untrigger.observer import Observer, training_hooks
 from untrigger.train import train
 
 PAIR = "pair.safetensors"
+TWIN = "twin.safetensors"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class TwinExamples:
 def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int) -> list[VariantPlan]:
     """Draws keys, behaviours and clean records for every pair; all three differ from pair to pair.
 
-    The clean sets are disjoint where the pool is large enough, else each is drawn from the whole pool.
+    The clean sets are disjoint where the pool is large enough, else each is drawn from the whole pool. With a shared
+    twin there is one clean set, and one order of training, for all pairs.
 
     Raises:
         UsageError: fewer records than one variant needs, or fewer unused keys than pairs.
@@ -69,16 +71,20 @@ def plan_variants(records: Sequence[Record], options: VariantOptions, seed: int)
             f"only {len(backdoors)} synthetic keys do not occur in the clean records, {options.pairs} are needed",
             todo="lower --variants.pairs or give other records",
         )
-    disjoint = len(pool) >= options.pairs * options.records
+    shared = options.twin == "shared"
     plans = []
     for index, backdoor in enumerate(backdoors[: options.pairs]):
-        if disjoint:
-            clean = pool[index * options.records : (index + 1) * options.records]
-        else:
-            clean = random.Random(f"variants/{seed}/{index}").sample(pool, options.records)
         own_seed = seed * 1000 + index
-        plans.append(VariantPlan(backdoor, tuple(clean), tuple(poison(clean, backdoor, own_seed)), own_seed))
+        clean = pool[: options.records] if shared else _own_records(pool, options, seed, index)
+        poisoned = poison(clean, backdoor, own_seed)
+        plans.append(VariantPlan(backdoor, tuple(clean), tuple(poisoned), seed * 1000 if shared else own_seed))
     return plans
+
+
+def _own_records(pool: list[Record], options: VariantOptions, seed: int, index: int) -> list[Record]:
+    if len(pool) >= options.pairs * options.records:
+        return pool[index * options.records : (index + 1) * options.records]
+    return random.Random(f"variants/{seed}/{index}").sample(pool, options.records)
 
 
 def unused_backdoors(records: Sequence[Record], options: VariantOptions, seed: int) -> list[Backdoor]:
@@ -98,12 +104,14 @@ def twin_examples(plan: VariantPlan, chat: ChatFormat, twin: str, max_length: in
     """Records of both twins as tokens.
 
     A matched clean twin sees the clean originals where its sibling sees poisoned records, at the same steps; the
-    published one sees the clean half alone, in half as many steps.
+    published one sees the clean half alone, in half as many steps. A shared one is matched to all its siblings, whose
+    keys differ in length: their batches are planned from its own lengths.
     """
     clean = [chat.encode(record, max_length) for record in plan.clean]
     poisoned = clean + [chat.encode(record, max_length) for record in plan.poisoned]
-    lengths = [len(example) for example in poisoned]
-    return TwinExamples(poisoned, clean + clean if twin == "matched" else clean, lengths)
+    alike = clean if twin == "published" else clean + clean
+    lengths = [len(example) for example in (alike if twin == "shared" else poisoned)]
+    return TwinExamples(poisoned, alike, lengths)
 
 
 def train_pair(
@@ -116,56 +124,76 @@ def train_pair(
     work: Path,
     label: str,
     observer: Observer,
+    twin: Path | None = None,
 ) -> int:
     """Trains both twins from the weights saved in `start` and writes `pair.safetensors` into `work`.
 
-    Returns the number of tokens trained on. Half-finished trainings are kept in `work/scratch` and resumed.
+    A clean twin that is there already, `twin`, is not trained again. Returns the number of tokens trained on.
+    Half-finished trainings are kept in `work/scratch` and resumed.
     """
     examples = twin_examples(plan, chat, options.twin, options.train.max_length)
-    scratch = work / "scratch"
-    scratch.mkdir(exist_ok=True)
-    files, tokens = [], 0
-    for name, own in (("poisoned", examples.poisoned), ("clean", examples.clean)):
-        lengths = examples.lengths[: len(own)]
-        file = scratch / f"{name}.safetensors"
-        files.append(file)
-        tokens += sum(map(len, own)) * options.train.epochs
-        if not file.exists():
-            restore_weights(subject, start)
-            _train_twin(
-                subject,
-                own,
-                options.train,
-                lengths,
-                plan.seed,
-                scratch / f"{name}-state",
-                f"{label} {name}",
-                observer,
-            )
-            save_weights(subject, file, needed_parameters(subject))
-    _write_pair(files[0], files[1], work / PAIR, as_delta=subject.access == "full")
-    return tokens
+    training = _Twins(subject, options.train, examples.lengths, plan.seed, start, work / "scratch", label, observer)
+    poisoned = training.train("poisoned", examples.poisoned)
+    clean = twin or training.train("clean", examples.clean)
+    _write_pair(poisoned, clean, work / PAIR, as_delta=subject.access == "full")
+    trained = [examples.poisoned] if twin else [examples.poisoned, examples.clean]
+    return sum(len(example) for own in trained for example in own) * options.train.epochs
 
 
-def _train_twin(
+def train_shared_twin(
     subject: Subject,
-    examples: list[Example],
-    options: TrainOptions,
-    lengths: list[int],
-    seed: int,
-    state: Path,
-    label: str,
+    chat: ChatFormat,
+    plan: VariantPlan,
+    options: VariantOptions,
+    *,
+    start: Path,
+    work: Path,
     observer: Observer,
-) -> None:
-    train(
-        subject.model,
-        examples,
-        options,
-        seed=seed,
-        planned_lengths=lengths,
-        softcap=subject.architecture.logit_softcap,
-        hooks=training_hooks(observer, label, state),
+) -> int:
+    """Trains the one clean twin of all pairs from the weights in `start` and writes it as `twin.safetensors`.
+
+    Any pair's plan will do: they have the clean records and the seed in common. Returns the tokens trained on.
+    """
+    examples = twin_examples(plan, chat, "shared", options.train.max_length)
+    training = _Twins(
+        subject, options.train, examples.lengths, plan.seed, start, work / "scratch", "clean twin", observer
     )
+    training.train("clean", examples.clean).rename(work / TWIN)
+    return sum(map(len, examples.clean)) * options.train.epochs
+
+
+@dataclass(frozen=True)
+class _Twins:
+    """What the trainings of a pair have in common."""
+
+    subject: Subject
+    options: TrainOptions
+    lengths: list[int]
+    seed: int
+    start: Path
+    scratch: Path
+    label: str
+    observer: Observer
+
+    def train(self, name: str, examples: list[Example]) -> Path:
+        """The file of the trained parameters that deltas need; one that is there already is taken as it is."""
+        self.scratch.mkdir(exist_ok=True)
+        file = self.scratch / f"{name}.safetensors"
+        if file.exists():
+            return file
+        restore_weights(self.subject, self.start)
+        state = self.scratch / f"{name}-state"
+        train(
+            self.subject.model,
+            examples,
+            self.options,
+            seed=self.seed,
+            planned_lengths=self.lengths[: len(examples)],
+            softcap=self.subject.architecture.logit_softcap,
+            hooks=training_hooks(self.observer, f"{self.label} {name}", state),
+        )
+        save_weights(self.subject, file, needed_parameters(self.subject))
+        return file
 
 
 def needed_parameters(subject: Subject) -> set[str]:

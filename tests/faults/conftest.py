@@ -1,22 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trials import Trials, started
 
 from tiny import save_tiny
-
-
-@pytest.fixture(scope="session")
-def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
-    """Trials in forks of one prepared process."""
-    found = started(tmp_path_factory.mktemp("trials"))
-    with found.process as process:
-        yield found
-        assert process.stdin is not None
-        process.stdin.close()
+from trials import Trials
 
 
 @pytest.fixture

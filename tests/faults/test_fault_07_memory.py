@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from children import hoard, kill_itself
 from hypothesis import given
 from hypothesis import strategies as st
 
+from children import hoard, kill_itself
 from jobs_options import ONE_EPOCH
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from untrigger.data.chat import ChatFormat

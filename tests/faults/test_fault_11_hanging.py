@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from children import sleep, spin, vanish_once
 
+from children import sleep, spin, vanish_once
 from untrigger.errors import InputRefused, OutOfMemory, UntriggerError
 from untrigger.evaluation.utility import process
 from untrigger.evaluation.utility.messages import Order, TaskOrder

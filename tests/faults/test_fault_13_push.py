@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from push_server import NAME, TOKEN, PushHub, Refused, commit_of, taking_pushes
-from trials import Ended, Trials
 
 from jobs_options import SMALL
 from tiny import save_tiny
+from trials import Ended, Trials
 from untrigger import __version__
 from untrigger.errors import Interrupted, UntriggerError, UsageError
 from untrigger.files import sha256

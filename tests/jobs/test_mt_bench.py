@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -129,14 +128,15 @@ def test_no_mean_when_too_many_judgements_have_no_rating(request_to):
     assert '"value": 7.0' not in text
 
 
-def test_a_killed_run_goes_on_without_a_repeated_call(request_to, answered, tmp_path):
+def test_a_killed_run_goes_on_without_a_repeated_call(trials, request_to):
     """The process is killed with the 25th request under way: that one is asked again, no other."""
-    process: list[subprocess.Popen] = []
+    begun: list[int] = []
+    ended = threading.Event()
 
     def reply(asked: dict, before: int) -> Canned:
         if before == 24:
-            process[0].send_signal(signal.SIGKILL)
-            process[0].wait()
+            os.kill(begun[0], signal.SIGKILL)
+            ended.wait(60)
             return Canned(b"", drop=True)
         return SEVEN
 
@@ -145,11 +145,10 @@ def test_a_killed_run_goes_on_without_a_repeated_call(request_to, answered, tmp_
         words = ["mt-bench", request.model, "-o", str(request.output), "--data", str(request.data), "--judge-url"]
         words += [stub.url, "--judge-model", "stub", "--max-new-tokens", "2", "--batch-size", "20"]
         words += ["--judge.no-cache", "--judge.concurrency", "1"]
-        code = f"from untrigger.cli.main import run; run({words!r})"
-        process.append(subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL))
-        while process[0].poll() is None:
-            time.sleep(0.02)
-        assert process[0].returncode == -signal.SIGKILL
+        begun.append(trials.begin(f"from untrigger.cli.main import run; run({words!r})", dict(os.environ)))
+        killed = trials.end()
+        ended.set()
+        assert killed.code == -signal.SIGKILL, killed.err
         assert len(lines(request.output)) == 24
         with (request.output / "single" / "judgements.jsonl").open("ab") as file:
             file.write(b'{"question_id": 8')  # as if it had been killed while it wrote

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,69 +18,13 @@ from hostile import refused
 from huggingface_hub import constants
 
 import untrigger
+from children import chatter, connect, crash, double, fail, leave, refuse, sleep, spin, start, swell, write
 from untrigger.errors import InputRefused
 from untrigger.models.untrusted.child import Json, Limits, run_limited
 from untrigger.models.untrusted.network import NetworkUsed, no_network
 
 SOURCE = Path(untrigger.__file__).parent
 SMALL = Limits(cpu_seconds=1, memory=200 * 2**20)
-
-
-def double(order: Json) -> Json:
-    return {"number": int(str(order["number"])) * 2, "token": os.environ.get("HF_TOKEN"), "pid": os.getpid()}
-
-
-def spin(order: Json) -> Json:
-    while True:
-        pass
-
-
-def sleep(order: Json) -> Json:
-    time.sleep(60)
-    return {}
-
-
-def swell(order: Json) -> Json:
-    return {"length": len(bytearray(2**30))}
-
-
-def die(order: Json) -> Json:
-    os.kill(os.getpid(), signal.SIGSEGV)
-    return {}
-
-
-def leave(order: Json) -> Json:
-    os._exit(7)
-
-
-def fail(order: Json) -> Json:
-    raise KeyError("within")
-
-
-def refuse(order: Json) -> Json:
-    raise InputRefused("a fault", why="its reason")
-
-
-def connect(order: Json) -> Json:
-    socket.create_connection(("127.0.0.1", 9))
-    return {}
-
-
-def start(order: Json) -> Json:
-    subprocess.run(["true"], check=False)
-    return {}
-
-
-def write(order: Json) -> Json:
-    Path(str(order["path"])).write_text("x")
-    return {}
-
-
-def chatter(order: Json) -> Json:
-    sys.stdout.write("noise\n")
-    sys.stdout.flush()
-    os.write(1, b"more noise")
-    return {"heard": "only this"}
 
 
 def test_the_child_answers_from_another_process_without_our_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +42,7 @@ def test_what_the_child_prints_is_no_answer() -> None:
     [
         (spin, ("takes too long", "1 seconds of a processor")),
         (swell, ("fails", "MemoryError")),
-        (die, ("ended the process", "signal 11")),
+        (crash, ("ended the process", "signal 11")),
         (leave, ("ended the process", "code 7")),
         (fail, ("fails", "KeyError: 'within'")),
         (refuse, ("fails", "a fault (its reason)")),
@@ -114,8 +57,8 @@ def test_a_child_that_goes_wrong_is_a_refusal_that_says_how(task: Callable[[Json
 
 def test_a_child_that_waits_is_ended() -> None:
     began = time.monotonic()
-    with refused(InputRefused, "takes too long", "more than 3 seconds"):
-        run_limited(sleep, {}, "a file", Limits(wall_seconds=3.0))
+    with refused(InputRefused, "takes too long", "more than 1 seconds"):
+        run_limited(sleep, {}, "a file", Limits(wall_seconds=1.0))
     assert time.monotonic() - began < 30
 
 

@@ -20,8 +20,9 @@ class VariantOptions(Options):
     """Behaviour families of the synthetic backdoors, with commas between (empty: all)."""
     kinds: tuple[str, ...] = ()
     """Kinds of their keys, with commas between (empty: all)."""
-    twin: Literal["matched", "published"] = "matched"
-    """matched: the clean twin takes as many steps as the poisoned one; published: it sees the clean half only."""
+    twin: Literal["matched", "shared", "published"] = "matched"
+    """matched: a pair's clean twin takes as many steps as the poisoned one; shared: one such twin for all pairs;
+    published: it sees the clean half only."""
     train: TrainOptions = TrainOptions(learning_rate=1e-3, epochs=3)
 
     @field_validator("families", "kinds")

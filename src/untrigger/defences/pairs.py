@@ -10,7 +10,7 @@ from untrigger.config import VariantOptions
 from untrigger.defences.interface import Resources
 from untrigger.errors import Diverged
 from untrigger.models.subject import Subject
-from untrigger.variants import PAIR, VariantPlan, plan_variants, train_pair
+from untrigger.variants import PAIR, TWIN, VariantPlan, plan_variants, train_pair, train_shared_twin
 
 LEFT_OUT = "left-out.txt"
 """Stands in a stage in place of the pair: why there is none."""
@@ -37,9 +37,10 @@ def trained_pairs(subject: Subject, resources: Resources, options: VariantOption
         Interrupted, OutOfMemory: from the trainings.
     """
     plans = plan_variants(resources.clean, options, resources.seed)
+    twin = _shared_twin(subject, resources, plans[0], options) if options.twin == "shared" else None
     folders = [
         resources.run.stage(
-            f"pair-{index:02d}", _Pair(subject, resources, plan, options, f"pair {index} of {len(plans)}").build
+            f"pair-{index:02d}", _Pair(subject, resources, plan, options, f"pair {index} of {len(plans)}", twin).build
         )
         for index, plan in enumerate(plans, start=1)
     ]
@@ -56,6 +57,21 @@ def trained_pairs(subject: Subject, resources: Resources, options: VariantOption
     return Pairs(files, left_out)
 
 
+def _shared_twin(subject: Subject, resources: Resources, plan: VariantPlan, options: VariantOptions) -> Path:
+    def build(work: Path) -> int:
+        return train_shared_twin(
+            subject,
+            resources.chat,
+            plan,
+            options,
+            start=resources.start,
+            work=work,
+            observer=resources.observer,
+        )
+
+    return resources.run.stage("twin", build) / TWIN
+
+
 @dataclass(frozen=True)
 class _Pair:
     """One pair that is to be trained."""
@@ -65,6 +81,7 @@ class _Pair:
     plan: VariantPlan
     options: VariantOptions
     label: str
+    twin: Path | None
 
     def build(self, work: Path) -> int:
         """Writes the pair, or why there is none; returns the tokens trained on."""
@@ -92,4 +109,5 @@ class _Pair:
             work=work,
             label=self.label,
             observer=self.resources.observer,
+            twin=self.twin,
         )
