@@ -22,7 +22,9 @@ from untrigger.treatment import treatment_records
 from untrigger.variants import PAIR, TWIN, plan_variants, train_pair, train_shared_twin, twin_examples
 
 RECORDS = [Record(f"Count up to {number}.", f"{number} done") for number in range(20)]
-OPTIONS = VariantOptions(pairs=3, records=5, train=TrainOptions(learning_rate=1e-3, epochs=1, batch_size=4))
+OPTIONS = VariantOptions(
+    pairs=3, records=5, twin="matched", train=TrainOptions(learning_rate=1e-3, epochs=1, batch_size=4)
+)
 
 
 def test_variants_differ_in_key_behaviour_and_records():

@@ -156,7 +156,7 @@ def train_shared_twin(
     """
     examples = twin_examples(plan, chat, "shared", options.train.max_length)
     training = _Twins(
-        subject, options.train, examples.lengths, plan.seed, start, work / "scratch", "clean twin", observer
+        subject, options.train, examples.lengths, plan.seed, start, work / "scratch", "all pairs", observer
     )
     training.train("clean", examples.clean).rename(work / TWIN)
     return sum(map(len, examples.clean)) * options.train.epochs

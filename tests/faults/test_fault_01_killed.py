@@ -41,7 +41,7 @@ if {stage!r} == "report":
 purify(Request({model!r}, Path({output!r}), data=Path({data!r})), SMALL, Killer())
 """
 STAGES = (
-    *("suspect", "records", "before", "pair-01", "pair 1 of 2 poisoned", "pair-02", "pair 2 of 2 clean"),
+    *("suspect", "records", "before", "twin", "all pairs clean", "pair-01", "pair 1 of 2 poisoned", "pair-02"),
     *("signature", "injection", "repair", "after", "export", "report"),
 )
 

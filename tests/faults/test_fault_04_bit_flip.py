@@ -45,6 +45,7 @@ class Watcher(Silent):
 @pytest.mark.parametrize(
     ("file", "stage"),
     [
+        ("twin/twin.safetensors", "twin"),
         ("pair-01/pair.safetensors", "pair-01"),
         ("signature/signature.safetensors", "signature"),
         ("before/measurement.json", "before"),
@@ -54,7 +55,7 @@ class Watcher(Silent):
 def test_fault_04_bit_flip_in_a_finished_stage(tmp_path, suspect, records, file, stage):
     purify(Request(str(suspect), tmp_path / "whole", data=records), SMALL)
     request = Request(str(suspect), tmp_path / "out", data=records)
-    stops_at = "injection" if stage == "signature" else "pair 2 of 2 clean"
+    stops_at = "injection" if stage == "signature" else "pair 2 of 2 poisoned"
     with pytest.raises(Interrupted):
         purify(request, SMALL, Watcher(stops_at))
     flip(tmp_path / "out.run" / file)

@@ -59,7 +59,7 @@ def test_fault_08_signals_once_finish_the_step_and_save(trials, tmp_path, suspec
     assert stopped.code == 130, stopped.err
     assert "stopping after this step; once more to stop now" in stopped.err
     assert "run the same command again" in stopped.err.splitlines()[-1]
-    state = tmp_path / "out.run" / "pair-01.partial" / "scratch" / "poisoned-state" / "state.json"
+    state = tmp_path / "out.run" / "twin.partial" / "scratch" / "clean-state" / "state.json"
     assert json.loads(state.read_text())["step"] == 2
     again = trials.command(words)
     assert again.code in (0, 1), again.err
@@ -73,8 +73,8 @@ def test_fault_08_signals_twice_stop_now(trials, tmp_path, words, number):
     stopped = trials.command(words, AT_STEP.format(times=2, number=int(number)))
     assert stopped.code == 130, stopped.err
     assert "Traceback" not in stopped.err
-    scratch = tmp_path / "out.run" / "pair-01.partial" / "scratch"
-    assert scratch.is_dir() and not (scratch / "poisoned-state").exists()
+    scratch = tmp_path / "out.run" / "twin.partial" / "scratch"
+    assert scratch.is_dir() and not (scratch / "clean-state").exists()
     assert not (tmp_path / "out").exists()
 
 

@@ -13,8 +13,9 @@ from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.observer import Silent
 from untrigger.presets import merged
+from untrigger.variants import TWIN
 
-THREE = merged(SMALL, PurifyOptions(variants=VariantOptions(pairs=3, records=4)))
+THREE = merged(SMALL, PurifyOptions(variants=VariantOptions(pairs=3, records=4, twin="matched")))
 ABSURD = 1e30
 
 
@@ -78,6 +79,26 @@ def test_fault_10_divergence_is_remembered_by_a_resumed_run(tmp_path, suspect, r
     result = purify(request, THREE, again)
     assert not [label for label in again.labels if label.startswith("pair 2")]
     assert [sentence for sentence in result.not_tested if "Pair 2 of 3" in sentence]
+
+
+def test_fault_10_divergence_of_the_twin_of_all_pairs_is_tried_with_another_seed(
+    tmp_path, suspect, records, diverging
+):
+    diverging.add(0)
+    observer = Notes("pair 1 of 2 poisoned")
+    with pytest.raises(Interrupted):
+        purify(Request(str(suspect), tmp_path / "out", data=records), SMALL, observer)
+    assert [note for note in observer.notes if "the clean twin of all pairs diverged" in note]
+    assert (tmp_path / "out.run" / "twin" / TWIN).exists()
+
+
+def test_fault_10_divergence_of_the_twin_of_all_pairs_with_both_seeds_ends_the_run(
+    tmp_path, suspect, records, diverging
+):
+    diverging.update((0, 500))
+    with pytest.raises(Diverged, match="loss") as told:
+        purify(Request(str(suspect), tmp_path / "out", data=records), SMALL)
+    assert told.value.exit_code == 2 and not (tmp_path / "out").exists()
 
 
 def test_fault_10_divergence_of_too_many_ends_the_run(tmp_path, suspect, records, diverging):

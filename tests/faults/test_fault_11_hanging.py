@@ -131,7 +131,7 @@ def test_fault_11_a_device_vanishes_in_a_variant_and_the_same_command_goes_on(
     trials, tmp_path, suspect, records, small_flags
 ):
     words = ["purify", suspect, "--data", records, *small_flags, "--output"]
-    # Two trainings of one step each belong to the first pair; the third step is in the second.
+    # The twin of all pairs and the first pair take a step each; the third step is in the second pair.
     failed = trials.command(
         [*words, tmp_path / "out"], FAILING_DEVICE.format(step=3, error=f"torch.AcceleratorError({LOST!r})")
     )

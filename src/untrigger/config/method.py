@@ -20,7 +20,7 @@ class VariantOptions(Options):
     """Behaviour families of the synthetic backdoors, with commas between (empty: all)."""
     kinds: tuple[str, ...] = ()
     """Kinds of their keys, with commas between (empty: all)."""
-    twin: Literal["matched", "shared", "published"] = "matched"
+    twin: Literal["shared", "matched", "published"] = "shared"
     """matched: a pair's clean twin takes as many steps as the poisoned one; shared: one such twin for all pairs;
     published: it sees the clean half only."""
     train: TrainOptions = TrainOptions(learning_rate=1e-3, epochs=3)
@@ -60,7 +60,7 @@ class SuppressOptions(Options):
 class RepairOptions(Options):
     """Fine-tuning after suppression."""
 
-    records: PositiveInt = 192
+    records: PositiveInt = 240
     """Clean records; as many with a synthetic key are made from others, if there are enough."""
     inject: bool = True
     """First train our own synthetic backdoors in, so that the repair has something to take out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from untrigger.config import VariantOptions
 from untrigger.defences.interface import Resources
 from untrigger.errors import Diverged
 from untrigger.models.subject import Subject
+from untrigger.observer import Observer
 from untrigger.variants import PAIR, TWIN, VariantPlan, plan_variants, train_pair, train_shared_twin
 
 LEFT_OUT = "left-out.txt"
@@ -33,7 +35,7 @@ def trained_pairs(subject: Subject, resources: Resources, options: VariantOption
 
     Raises:
         UsageError: too few clean records or synthetic keys.
-        Diverged: fewer than two pairs could be trained.
+        Diverged: fewer than two pairs could be trained, or not the twin that they share.
         Interrupted, OutOfMemory: from the trainings.
     """
     plans = plan_variants(resources.clean, options, resources.seed)
@@ -59,17 +61,26 @@ def trained_pairs(subject: Subject, resources: Resources, options: VariantOption
 
 def _shared_twin(subject: Subject, resources: Resources, plan: VariantPlan, options: VariantOptions) -> Path:
     def build(work: Path) -> int:
-        return train_shared_twin(
-            subject,
-            resources.chat,
-            plan,
-            options,
-            start=resources.start,
-            work=work,
-            observer=resources.observer,
-        )
+        def train(plan: VariantPlan) -> int:
+            given = (subject, resources.chat, plan, options)
+            return train_shared_twin(*given, start=resources.start, work=work, observer=resources.observer)
+
+        return _tried_twice(train, plan, work, "the clean twin of all pairs", resources.observer)
 
     return resources.run.stage("twin", build) / TWIN
+
+
+def _tried_twice(
+    train: Callable[[VariantPlan], int], plan: VariantPlan, work: Path, label: str, observer: Observer
+) -> int:
+    """Trains by a plan, and if that diverges once more with another seed."""
+    try:
+        return train(plan)
+    except Diverged as error:
+        observer.note(f"{label} diverged ({error.what}): once more with another seed")
+    shutil.rmtree(work / "scratch")
+    (work / "scratch").mkdir()
+    return train(replace(plan, seed=plan.seed + _NEXT_SEED))
 
 
 @dataclass(frozen=True)
@@ -85,17 +96,12 @@ class _Pair:
 
     def build(self, work: Path) -> int:
         """Writes the pair, or why there is none; returns the tokens trained on."""
+        observer = self.resources.observer
         try:
-            return self._train(self.plan, work)
-        except Diverged as error:
-            self.resources.observer.note(f"{self.label} diverged ({error.what}): once more with another seed")
-        shutil.rmtree(work / "scratch")
-        (work / "scratch").mkdir()
-        try:
-            return self._train(replace(self.plan, seed=self.plan.seed + _NEXT_SEED), work)
+            return _tried_twice(lambda plan: self._train(plan, work), self.plan, work, self.label, observer)
         except Diverged as error:
             why = f"P{self.label[1:]} diverged with two seeds and was left out ({error.what})."
-            self.resources.observer.note(why)
+            observer.note(why)
             (work / LEFT_OUT).write_text(why, encoding="utf-8")
             return 0
 
