@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hostile import refused
 from huggingface_hub import constants
 
 import untrigger
+from hostile import refused
 from untrigger.errors import InputRefused
 from untrigger.models.untrusted.child import Json, Limits, run_limited
 from untrigger.models.untrusted.network import NetworkUsed, no_network
