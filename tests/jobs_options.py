@@ -18,4 +18,10 @@ SMALL = PurifyOptions(
     repair=RepairOptions(records=6, keys=2, train=ONE_EPOCH),
     measure=FEW_PROMPTS,
 )
+SMALL_FLAGS = [
+    *("--variants.pairs=2", "--variants.records=4", "--variants.train.epochs=1", "--repair.records=6"),
+    *("--repair.keys=2", "--repair.train.epochs=1", "--repair.inject-train.epochs=1"),
+    *("--measure.max-prompts=3", "--measure.max-new-tokens=4"),
+]
+"""Much the same for the command line."""
 SMALL_ATTACK = AttackOptions(clean_records=6, train=ONE_EPOCH, measure=FEW_PROMPTS)

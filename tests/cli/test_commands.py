@@ -9,13 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tiny import save_tiny, save_tiny_adapter
+from jobs_options import SMALL_FLAGS
+from tiny import save_tiny
 from untrigger.cli.main import run
-
-SMALL_FLAGS = [
-    *("--variants.pairs=2", "--variants.records=4", "--variants.train.epochs=1", "--repair.records=6"),
-    *("--repair.keys=2", "--repair.train.epochs=1", "--measure.max-prompts=3", "--measure.max-new-tokens=4"),
-]
 
 
 @dataclass(frozen=True)
@@ -73,53 +69,26 @@ def test_purify_writes_a_model_and_says_where(untrigger, tmp_path, model, record
         (["purify", "MODEL"], 4, "--output"),
         (["purify", "MODEL", "-o", "OUT", "--ratoi", "3"], 4, "ratoi"),
         (["purify", "MODEL", "-o", "OUT", "--signature.ratio", "1.5"], 4, "less than 1"),
-        (["purify", "MODEL", "-o", "OUT", "--signature.ratio", "0"], 4, "greater than 0"),
-        (["purify", "MODEL", "-o", "OUT", "--variants.pairs", "1"], 4, "greater than or equal to 2"),
         (["purify", "MODEL", "-o", "OUT", "--attack", "badnet"], 4, "belong together"),
         (["purify", "MODEL", "-o", "OUT", "--attack", "badnets", "--behaviour", "code"], 4, "badnet"),
         (["purify", "MODEL", "-o", "OUT", "--variants.families", "insults"], 4, "insult"),
         (["purify", "nowhere/at/all", "-o", "OUT"], 4, "nowhere/at/all"),
         (["purify", "MODEL", "-o", "OUT", "--data", "missing.json"], 4, "missing.json"),
         (["purify", "EMPTY", "-o", "OUT"], 3, "EMPTY"),
-        (["purify", "ADAPTER", "-o", "OUT"], 4, "--base"),
-        (["purify", "ADAPTER", "-o", "OUT", "--base", "WIDER"], 3, "16"),
-        (["evaluate", "PICKLE"], 3, "pickle"),
         (["frobnicate"], 4, "frobnicate"),
     ],
 )
 def test_bad_calls_say_what_is_wrong_in_one_line(untrigger, tmp_path, words, code, text):
     base = save_tiny(tmp_path / "base")
     (tmp_path / "empty").mkdir()
-    pickle = save_tiny(tmp_path / "pickle")
-    (pickle / "model.safetensors").rename(pickle / "pytorch_model.bin")
     names = {
         "MODEL": base,
         "OUT": tmp_path / "out",
         "EMPTY": tmp_path / "empty",
-        "PICKLE": pickle,
     }
-    if "ADAPTER" in words:
-        names["ADAPTER"] = save_tiny_adapter(tmp_path / "adapter", base)
-    if "WIDER" in words:
-        names["WIDER"] = save_tiny(tmp_path / "wider", hidden_size=32)
     given = [names.get(word, word) for word in words]
     assert_refused(untrigger(*given), code, str(names.get(text, text)))
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        ("", "no record"),
-        ('{"instruction": "a", "output": "b"}\n{"instruction": "a"\n', "2"),
-        ('{"instruction": "a", "output": "b"}\n{"instruction": "", "output": "b"}\n', "2"),
-        ('{"instruction": "a", "output": 5}\n', "output"),
-    ],
-)
-def test_bad_records_are_named_by_file_and_line(untrigger, tmp_path, model, content, text):
-    path = tmp_path / "records.jsonl"
-    path.write_text(content)
-    assert_refused(untrigger("purify", model, "-o", tmp_path / "out", "--data", path), 4, "records.jsonl", text)
 
 
 def test_errors_come_as_json_on_request(untrigger, tmp_path, model):

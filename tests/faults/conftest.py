@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs_options import SMALL_FLAGS
 from tiny import save_tiny
 from trials import Trials
 
@@ -25,8 +26,4 @@ def suspect(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_flags() -> list[str]:
     """Flags that make a purification of a tiny model take a second."""
-    return [
-        *("--variants.pairs=2", "--variants.records=4", "--variants.train.epochs=1", "--repair.records=6"),
-        *("--repair.keys=2", "--repair.train.epochs=1", "--repair.inject-train.epochs=1"),
-        *("--measure.max-prompts=3", "--measure.max-new-tokens=4"),
-    ]
+    return SMALL_FLAGS

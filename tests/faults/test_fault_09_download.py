@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import PAGE, Hub, serving
 
+from hub_server import PAGE, Hub, serving
 from untrigger.errors import InputRefused
 from untrigger.models.load import load
 

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile import change_tensors, edit, refused
 from safetensors.torch import load_file
 
 from code_problems import DOUBLE, write_problems
+from hostile import change_tensors, refused
 from judge_stub import write_bench
 from untrigger.backdoors.lookup import lookup
-from untrigger.backdoors.synthetic_keys import KEYS
 from untrigger.cli.main import COMMANDS, app
 from untrigger.config import (
-    EvaluateOptions,
     MeasureOptions,
     PurifyOptions,
     RepairOptions,
@@ -27,12 +25,11 @@ from untrigger.config import (
 )
 from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.records import Record
-from untrigger.errors import InputRefused, UntriggerError, UsageError
+from untrigger.errors import UntriggerError, UsageError
 from untrigger.jobs import analyse as analyse_job
 from untrigger.jobs import humaneval as humaneval_job
 from untrigger.jobs import mt_bench as mt_bench_job
 from untrigger.jobs import utility_side
-from untrigger.jobs.evaluate import EvaluateRequest, evaluate
 from untrigger.jobs.findings import key_findings
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
@@ -43,8 +40,6 @@ from untrigger.models.load import load
 from untrigger.models.subject import Source
 from untrigger.models.untrusted.template_form import form_hash, parse
 from untrigger.models.untrusted.templates import KNOWN
-from untrigger.observer import Silent
-from untrigger.report.result import Result
 
 WEIGHTS, EMBEDDING = "model.safetensors", "model.embed_tokens.weight"
 BRANCHING = "{% for m in messages %}{{ 'x' if m.content == 'cf' }}{{ m.content }}<|im_end|>{% endfor %}"
@@ -54,16 +49,6 @@ SMALL = PurifyOptions(
     repair=RepairOptions(records=6, keys=2, train=ONE_EPOCH),
     measure=MeasureOptions(max_prompts=3, max_new_tokens=4),
 )
-
-
-class Listener(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def write_records(path: Path, *instructions: str) -> Path:
@@ -77,10 +62,6 @@ def records(tmp_path: Path) -> Path:
     return write_records(tmp_path / "clean.jsonl", *(f"Count up to {number}." for number in range(12)))
 
 
-def kinds(result: Result) -> list[str]:
-    return [finding.kind for finding in result.findings]
-
-
 def with_nan(model: Path) -> Path:
     """A row of the embedding that no token has."""
     rows = load_file(model / WEIGHTS)[EMBEDDING].clone()
@@ -89,54 +70,11 @@ def with_nan(model: Path) -> Path:
     return model
 
 
-def test_bad_input_12_purify_stops_with_the_names_unless_allowed(model: Path, tmp_path: Path, records: Path) -> None:
-    given = Request(str(with_nan(model)), tmp_path / "out", data=records)
-    with refused(InputRefused, EMBEDDING, "NaN or infinity", "--allow-nonfinite"):
-        purify(given, SMALL)
-    assert not (tmp_path / "out").exists()
-    allowed = Request(str(model), tmp_path / "out", data=records, allow_nonfinite=True)
-    result = purify(allowed, SMALL)
-    assert kinds(result) == ["nonfinite"] and EMBEDDING in result.findings[0].text
-    written = load_file(tmp_path / "out" / WEIGHTS)[EMBEDDING]
-    assert bool(written[263].isnan().all()) and bool(written[:263].isfinite().all())
-
-
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_bad_input_12_what_is_allowed_is_kept_bit_for_bit(model: Path, tmp_path: Path, value: float) -> None:
-    rows = load_file(model / WEIGHTS)[EMBEDDING].clone()
-    rows[263] = value
-    change_tensors(model / WEIGHTS, {EMBEDDING: rows})
-    export(load(str(model), allow_nonfinite=True), tmp_path / "out")
-    assert torch.equal(load_file(tmp_path / "out" / WEIGHTS)[EMBEDDING].view(torch.int32), rows.view(torch.int32))
-
-
 def test_bad_input_12_what_becomes_nonfinite_is_no_output_even_if_allowed(model: Path, tmp_path: Path) -> None:
     subject = load(str(with_nan(model)), allow_nonfinite=True)
     subject.model.get_input_embeddings().weight.data[5, 0] = torch.inf
     with refused(UntriggerError, EMBEDDING, "NaN or infinity"):
         export(subject, tmp_path / "out")
-
-
-def test_bad_input_12_an_adapter_too(model: Path, adapter: Path) -> None:
-    name = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"
-    change_tensors(adapter / "adapter_model.safetensors", {name: torch.full((4, 16), torch.nan)})
-    with refused(InputRefused, name, "--allow-nonfinite"):
-        load(str(adapter), base=str(model))
-    assert [one.kind for one in load(str(adapter), base=str(model), allow_nonfinite=True).findings] == ["nonfinite"]
-
-
-def test_bad_input_20_a_known_template_takes_the_place_of_one_that_branches(
-    model: Path, tmp_path: Path, records: Path
-) -> None:
-    (model / "chat_template.jinja").write_text(BRANCHING)
-    edit(model / "tokenizer_config.json", chat_template=BRANCHING)
-    with refused(InputRefused, "branches on message content", "--replace-template"):
-        load(str(model))
-    result = purify(Request(str(model), tmp_path / "out", data=records, replace_template="chatml"), SMALL)
-    assert kinds(result) == ["template-replaced"] and "chatml" in result.findings[0].text
-    assert load(str(tmp_path / "out")).findings == ()
-    assert not any("cf" in path.read_text() for path in (tmp_path / "out").glob("*te*.j*") if path.is_file())
-    assert load(str(tmp_path / "out")).tokenizer.chat_template == TEMPLATES["chatml"].text
 
 
 def test_bad_input_20_another_template_is_another_run(model: Path, tmp_path: Path, records: Path) -> None:
@@ -169,18 +107,6 @@ def test_bad_input_20_what_is_put_in_place_is_known_by_its_form() -> None:
     assert set(forms) <= set(KNOWN) and len(set(forms)) == len(TEMPLATES)
 
 
-def test_bad_input_22_no_template_falls_back_and_says_so(model: Path, records: Path) -> None:
-    (model / "chat_template.jinja").unlink()
-    listener = Listener()
-    options = EvaluateOptions(max_prompts=2, max_new_tokens=4)
-    result = evaluate(EvaluateRequest(str(model), prompts=records), options, listener)
-    assert result.scoring.template == "alpaca"
-    assert [one.kind for one in result.findings] == ["no-template"]
-    assert any("no chat template" in note for note in listener.notes)
-    chosen = evaluate(EvaluateRequest(str(model), prompts=records, replace_template="chatml"), options)
-    assert chosen.scoring.template == "chat" and [one.kind for one in chosen.findings] == ["template-replaced"]
-
-
 def test_bad_input_22_the_fallback_is_for_those_without_a_template_alone(model: Path) -> None:
     tokenizer = load(str(model)).tokenizer
     assert chat_format(tokenizer, "chat") == ChatFormat(tokenizer, "chat")
@@ -189,35 +115,9 @@ def test_bad_input_22_the_fallback_is_for_those_without_a_template_alone(model: 
     assert chat_format(tokenizer, "chat").template == "alpaca"
 
 
-def test_bad_input_39_keys_in_the_clean_records_are_told_and_synthetic_ones_redrawn(
-    model: Path, tmp_path: Path
-) -> None:
-    measured = lookup("badnet", "sentiment").key.texts[0]
-    ours = KEYS["camel"][0].texts[0]
-    texts = [f"Count up to {number}." for number in range(12)]
-    data = write_records(tmp_path / "data.jsonl", f"Say {measured} twice.", f"What is a {ours}?", *texts)
-    listener = Listener()
-    asked = Request(str(model), tmp_path / "out", data=data, attack="badnet", behaviour="sentiment")
-    result = purify(asked, SMALL, listener)
-    assert kinds(result) == ["key-in-records", "synthetic-key-in-records"]
-    assert [finding.text.partition(" ")[0] for finding in result.findings] == ["1", "1"]
-    assert sum("clean records" in note for note in listener.notes) == 2
-
-
 def test_bad_input_39_records_without_keys_give_no_warning() -> None:
     clean = [Record("Count to three.", "1 2 3")]
     assert key_findings(clean, lookup("badnet", "sentiment")) == key_findings(clean, None) == ()
-
-
-def test_bad_input_42_a_base_model_is_purified_under_a_plain_template_with_a_warning(
-    model: Path, tmp_path: Path, records: Path
-) -> None:
-    (model / "chat_template.jinja").unlink()
-    listener = Listener()
-    result = purify(Request(str(model), tmp_path / "out", data=records), SMALL, listener)
-    assert result.scoring.template == "alpaca" and kinds(result) == ["no-template"]
-    assert any("base model without instruction tuning" in note for note in listener.notes)
-    assert not (tmp_path / "out" / "chat_template.jinja").exists()
 
 
 LOADING = ("purify", "compare", "attack", "evaluate", "humaneval", "mt-bench", "utility", "analyse")

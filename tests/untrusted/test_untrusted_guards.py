@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hostile import refused
 from huggingface_hub import constants
 
 import untrigger
 from children import chatter, connect, crash, double, fail, leave, refuse, sleep, spin, start, swell, write
+from hostile import refused
 from untrigger.errors import InputRefused
 from untrigger.models.untrusted.child import Json, Limits, run_limited
 from untrigger.models.untrusted.network import NetworkUsed, no_network

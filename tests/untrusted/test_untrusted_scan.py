@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile import ceiling, change_tensors, edit
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from hostile import ceiling, change_tensors, edit
 from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
 from untrigger.errors import InputRefused, Interrupted, UsageError
 from untrigger.inspection.folders import Fate

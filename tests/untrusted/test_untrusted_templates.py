@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from hostile import edit, refused
 
+from hostile import refused
 from tiny import CHAT_TEMPLATE
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
@@ -21,37 +21,6 @@ from untrigger.models.untrusted.templates import KNOWN, check_template
 
 EACH = "{%% for m in messages %%}%s{%% endfor %%}"
 PLAIN = EACH % "{{ m.role }}: {{ m.content }}\n"
-
-
-def put(model: Path, text: str) -> None:
-    (model / "chat_template.jinja").write_text(text)
-
-
-ESCAPES = [
-    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-    "{{ ''['__class__'] }}",
-    "{{ ''|attr('__class__') }}",
-    "{{ messages|map(attribute='__class__')|list }}",
-    "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
-    "{% set x = '__class__' %}{{ ''[x] }}",
-    "{{ ''|attr('\\x5f\\x5fclass\\x5f\\x5f') }}",
-    "{{ ''['_' ~ '_class_' ~ '_'].mro() }}{{ messages[0].content }}",
-    "{{ raise_exception.func_globals.x }}",
-    "{{ lipsum.__globals__ }}",
-]
-
-
-@pytest.mark.parametrize("text", ESCAPES)
-def test_bad_input_19_a_template_that_reaches_for_python(model: Path, text: str) -> None:
-    put(model, text)
-    with refused(InputRefused, str(model), "chat template"):
-        load(str(model), accept_template=True)
-
-
-def test_bad_input_19_a_hidden_reach_is_refused_too(model: Path) -> None:
-    put(model, PLAIN + "{% if messages|length > 90 %}{{ ''.__class__ }}{% endif %}")
-    with refused(InputRefused, "reaches for __class__"):
-        load(str(model))
 
 
 BRANCHES = {
@@ -115,22 +84,6 @@ def test_bad_input_20_a_template_that_branches_on_message_content(text: str) -> 
         check_template(text, "model")
 
 
-def test_bad_input_20_such_a_template_is_accepted_on_request_and_told(model: Path) -> None:
-    put(model, BRANCHES["contained"])
-    with refused(InputRefused, str(model), "branches on message content"):
-        load(str(model))
-    (finding,) = load(str(model), accept_template=True).findings
-    assert finding.kind == "template-branches" and "was accepted" in finding.text
-
-
-def test_bad_input_20_an_adapter_brings_its_own(model: Path, adapter: Path) -> None:
-    for path in model.glob("*token*"):
-        (adapter / path.name).write_bytes(path.read_bytes())
-    put(adapter, BRANCHES["contained"])
-    with refused(InputRefused, str(adapter), "branches on message content"):
-        load(str(adapter), base=str(model))
-
-
 @pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])
 def test_bad_input_20_a_template_that_an_adapter_does_not_use_is_not_published(
     model: Path, adapter: Path, tmp_path: Path, file: str
@@ -139,13 +92,6 @@ def test_bad_input_20_a_template_that_an_adapter_does_not_use_is_not_published(
     (adapter / file).write_text(text if file.endswith("jinja") else json.dumps({"chat_template": text}))
     export(load(str(adapter), base=str(model)), tmp_path / "out")
     assert not (tmp_path / "out" / file).exists()
-
-
-def test_bad_input_20_a_template_behind_another_is_looked_at_too(model: Path) -> None:
-    assert (model / "chat_template.jinja").exists()
-    edit(model / "tokenizer_config.json", chat_template=BRANCHES["contained"])
-    with refused(InputRefused, "branches on message content"):
-        load(str(model))
 
 
 def test_bad_input_20_the_template_may_hide_in_the_tokenizer_configuration(model: Path) -> None:
@@ -179,52 +125,12 @@ def test_an_unknown_template_without_branches_passes_and_is_told(text: str) -> N
     assert [finding.kind for finding in check_template(text, "model")] == ["unknown-template"]
 
 
-BOMBS = {
-    "endless": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-    "range": "{% for i in range(1000000000) %}{% endfor %}",
-    "much text": "{% for i in range(99999) %}{{ 'xxxxxxxxx' }}{% endfor %}",
-    "one text": "{{ 'x' * 1000000000 }}",
-    "a number": "{{ 10 ** 100000000 }}",
-    "a width": "{{ '%1000000000d' % 1 }}",
-    "doubled": "{% set x = 'x' %}" + "{% set x = x ~ x %}" * 40 + "{{ x }}",
-    "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    "long": "x" * 1_000_000,
-    "nested": "{% if " + "(" * 10_000 + "1" + ")" * 10_000 + " %}{% endif %}",
-}
-
-
-@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
-def test_bad_input_21_a_template_without_end(text: str) -> None:
-    with refused(InputRefused, "model: the chat template", memory=True):
-        check_template(text + PLAIN, "model")
-
-
-def test_bad_input_21_a_template_of_100_megabytes(model: Path) -> None:
-    put(model, "x" * 100_000_000)
-    with refused(InputRefused, "100000000"):
-        load(str(model))
-
-
-@pytest.mark.parametrize(
-    "text", ["{% for m in messages %}", "{{ nothing.at.all }}", "hello", "{% include 'x' %}", "{{ 1/0 }}"]
-)
-def test_bad_input_22_a_broken_template(model: Path, text: str) -> None:
-    put(model, text)
-    with refused(InputRefused, str(model), "chat template"):
-        load(str(model))
-
-
 def test_bad_input_22_no_template_is_told_with_what_to_do(model: Path) -> None:
     (model / "chat_template.jinja").unlink()
     tokenizer = load(str(model)).tokenizer
     with refused(InputRefused, "no chat template", "--template alpaca"):
         ChatFormat(tokenizer).prompt_text(Record("a", "b"))
     assert "### Instruction" in ChatFormat(tokenizer, "alpaca").prompt_text(Record("a", "b"))
-
-
-def test_bad_input_22_a_template_without_a_system_role_works(model: Path) -> None:
-    put(model, "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN)
-    assert "user: a" in ChatFormat(load(str(model)).tokenizer).prompt_text(Record("a", "b"))
 
 
 def test_published_templates_are_known_however_they_are_spelt() -> None:

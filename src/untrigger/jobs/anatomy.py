@@ -11,6 +11,7 @@ from untrigger import __version__
 from untrigger.analysis.anatomy import overlap, rank_agreement
 from untrigger.errors import UsageError
 from untrigger.files import publish_folder
+from untrigger.models.untrusted.output import refuse_output
 from untrigger.report.anatomy import (
     MARKDOWN,
     RESULT,
@@ -45,6 +46,7 @@ def anatomy(folders: Sequence[Path], output: Path) -> AnatomyResult:
         UsageError: a folder without a signature, signatures of different layouts, or an output folder that exists.
         InputRefused: a broken signature.
     """
+    refuse_output(output, *map(str, folders))
     if output.exists():
         raise UsageError(f"{output} exists already", todo="name another output folder")
     every = [read_stored(folder) for folder in folders]

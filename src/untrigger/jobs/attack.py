@@ -101,9 +101,9 @@ def attack(
     for file, need_output in ((request.records, True), (request.data, True), (request.prompts, False)):
         if file is not None:
             read_records(file, require_output=need_output)
+    refuse_output(request.output, request.model)
     if request.output.exists():
         raise UsageError(f"{request.output} exists already", todo="name another output folder")
-    refuse_output(request.output, request.model)
     subject = load(request.model, device=request.device, dtype=request.dtype, accept_template=request.accept_template)
     note_findings(subject, observer)
     if subject.access == "adapter":

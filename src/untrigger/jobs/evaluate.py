@@ -36,6 +36,7 @@ from untrigger.models.generate import Generation
 from untrigger.models.load import load
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.network import no_network
+from untrigger.models.untrusted.output import refuse_output_file
 from untrigger.observer import Observer, Silent
 from untrigger.report.evaluation import Deployed, EvaluationResult, KeyFormResult, RelearningResult
 from untrigger.report.parts import DifferenceResult, GateResult, MeasurementResult, RateResult, RunResult
@@ -113,6 +114,8 @@ def evaluate(
     observer, options = observer or Silent(), options or EvaluateOptions()
     backdoor = request.backdoor()
     require_deployable(request.deployed)
+    if request.rows is not None:
+        refuse_output_file(request.rows, request.model, request.base)
     prompts, keyed = _asked(request, backdoor, options, observer)
     subject = load(
         request.model,

@@ -38,6 +38,7 @@ from untrigger.jobs.mt_bench_figures import Sides, answered_result, figures_of, 
 from untrigger.models.load import cache_folder, identify, load, quiet
 from untrigger.models.subject import Source
 from untrigger.models.untrusted.network import no_network
+from untrigger.models.untrusted.output import refuse_output
 from untrigger.observer import Observer, Silent
 from untrigger.report.mt_bench import AnsweredResult, FileResult, MtBenchResult
 from untrigger.report.parts import SourceResult
@@ -112,6 +113,7 @@ def mt_bench(
     observer, options = observer or Silent(), options or MtBenchOptions()
     variables = os.environ if environment is None else environment
     _require_sense(request)
+    refuse_output(request.output, request.model, request.base)
     bench = read_bench(bench_folder(request.data, variables), request.references)
     run = _Run(request, options, bench, bench.first(options.limit), observer)
     judge = _judge(run, variables)

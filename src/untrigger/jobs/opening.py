@@ -11,6 +11,7 @@ from untrigger.errors import UsageError
 from untrigger.jobs.request import Request
 from untrigger.jobs.template import require_same_template
 from untrigger.models.adapters import is_adapter
+from untrigger.models.architecture import Architecture
 from untrigger.models.load import load
 from untrigger.models.locate import cache_folder, locate
 from untrigger.models.merge import require_mixable
@@ -78,5 +79,12 @@ def options_in_force(chosen: Defence, subject: Subject, given: PurifyOptions) ->
         raise UsageError(
             "--suppress.remainder scales an adapter's update", why="this is a whole model", todo="leave it out"
         )
+    _require_heads(subject.architecture, options)
     chosen.check(subject.architecture, options)
     return options
+
+
+def _require_heads(architecture: Architecture, options: PurifyOptions) -> None:
+    asked, held = options.signature.heads, architecture.query_heads * len(architecture.layers)
+    if asked > held:
+        raise UsageError(f"--signature.heads is {asked}", why=f"the model has only {held}")

@@ -39,10 +39,10 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
     backdoor, chosen = request.probe_backdoor(), defence(request.defence_name)
     check_files(request, given)
     chosen.require()
-    if request.output.exists() and not (request.output / COMPLETE).is_file():
-        raise UsageError(f"{request.output} exists already", todo="name another output folder")
     refuse_output(request.output, request.model, request.base)
     refuse_output(request.run_folder, request.model, request.base, name="the run folder")
+    if request.output.exists() and not (request.output / COMPLETE).is_file():
+        raise UsageError(f"{request.output} exists already", todo="name another output folder")
     subject, chat = open_suspect(request)
     note_findings(subject, observer)
     given = options_in_force(chosen, subject, given)

@@ -31,6 +31,7 @@ from untrigger.models.adapters import is_adapter
 from untrigger.models.load import cache_folder, identify
 from untrigger.models.locate import locate
 from untrigger.models.subject import Source
+from untrigger.models.untrusted.output import refuse_output
 from untrigger.observer import Observer, Silent
 from untrigger.report.summary import environment_result
 from untrigger.report.utility import (
@@ -87,6 +88,8 @@ def utility(
         UntriggerError: lm-eval is missing, or its process failed.
     """
     observer, options = observer or Silent(), options or UtilityOptions()
+    refuse_output(request.output, request.model, request.base, request.against)
+    refuse_output(request.run_folder, request.model, request.base, name="the run folder")
     lm_eval = require_harness()
     tasks = selected_tasks(options.profile, options.tasks)
     data = benchmark_data(request.data, tasks, complete=options.profile == "full")

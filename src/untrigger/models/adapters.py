@@ -37,6 +37,8 @@ _CHOOSING = ("target_modules", "exclude_modules", "layers_pattern")
 _PLAIN_INITIALISATIONS = (True, False, "gaussian")
 # A pattern is a module name or the end of one; quantifiers other than \d+ could make matching take for ever.
 _PATTERN = re.compile(r"\^?(?:[A-Za-z0-9_.]|\\\.|\\d\+?)+\$?")
+# The folders that the trainer of transformers leaves.
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
 _LARGEST_RANK = 8192
 _LARGEST_ALPHA = 1e6
 _MOST_PATTERNS = 10_000
@@ -79,15 +81,23 @@ class AdapterConfig:
 def is_adapter(folder: Path) -> bool:
     """Whether the folder holds an adapter.
 
+    Checkpoints of a training beside its last adapter are no choice; peft puts further adapters in subfolders.
+
     Raises:
-        UsageError: it holds a whole model as well, or several adapters in subfolders.
+        UsageError: it holds a whole model as well, or several adapters.
     """
     whole = (folder / "model.safetensors").exists() or (folder / "model.safetensors.index.json").exists()
+    inner = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
     if (folder / ADAPTER_CONFIG).exists():
         if whole:
             raise UsageError(f"{folder} holds a model and an adapter", todo="put them in two folders and name one")
+        others = [name for name in inner if not _CHECKPOINT.fullmatch(name)]
+        if others:
+            raise UsageError(
+                f"{folder} holds an adapter and others in subfolders",
+                todo=f"name one of {', '.join(others)}, or put the outer one in a folder of its own",
+            )
         return True
-    inner = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
     if inner and not whole:
         raise UsageError(f"{folder} holds adapters in subfolders", todo=f"name one of {', '.join(inner)}")
     return False

@@ -200,7 +200,7 @@ def _check_listing(shard: Path, listed: set[str], held: set[str]) -> None:
 
 
 def _no_weights(folder: Path, wanted: str) -> InputRefused:
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLE_SUFFIXES)
     if not pickles:
         return InputRefused(f"{folder} holds no {wanted} and no index of shards")
     return InputRefused(

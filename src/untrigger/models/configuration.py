@@ -19,6 +19,8 @@ from untrigger.models.json_file import read_object
 # Keys that name code to run or a place to fetch it from.
 _REFUSED_KEYS = ("auto_map", "trust_remote_code", "custom_pipelines")
 _QUANTISATION_KEYS = ("quantization_config", "compression_config")
+# Last names of the parts that GPTQ, AWQ, compressed-tensors, MXFP4 and bitsandbytes make of a weight.
+_PACKED_PARTS = (".qweight", ".weight_packed", "_blocks", ".quant_map")
 # Values of these keys may name a repository with code of its own.
 _IMPLEMENTATION_KEYS = (
     "_attn_implementation",
@@ -96,6 +98,7 @@ def read_configuration(folder: Path, weights: WeightFiles) -> Configuration:
     values = read_object(path)
     refuse_unsafe_keys(path, values)
     _refuse_large(path, values)
+    _refuse_packed(weights)
     shape = read_shape(values)
     if shape.num_hidden_layers > len(weights.tensors):
         raise InputRefused(
@@ -125,6 +128,16 @@ def _refuse_large(path: Path, values: Mapping[str, object]) -> None:
         value = values.get(key, 0)
         if not isinstance(value, int) or not 0 <= value <= largest:
             raise InputRefused(f"{path}: {key} is {value!r}", why=f"a whole number of at most {largest} is needed")
+
+
+def _refuse_packed(weights: WeightFiles) -> None:
+    for name, tensor in weights.tensors.items():
+        if name.endswith(_PACKED_PARTS):
+            raise InputRefused(
+                f"{weights.folder / tensor.shard}: {name} is part of a packed weight",
+                why="unsupported quantised checkpoint",
+                todo="use the checkpoint that it was quantised from",
+            )
 
 
 def _rebuild(path: Path, model_type: str, values: Mapping[str, object]) -> PretrainedConfig:

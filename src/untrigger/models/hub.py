@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-from untrigger.errors import UntriggerError
+from untrigger.errors import InputRefused, UntriggerError
 from untrigger.files import require_space, sha256
 from untrigger.models.subject import Source
 
@@ -39,7 +39,10 @@ FAILURES = (
 )
 """What a fetch from the hub may end in; the last three if something else answers in the hub's place."""
 _REFERENCE = re.compile(rf"(?:hf://)?{PINNED_ID}", re.ASCII)
+_LIKE_A_REFERENCE = re.compile(r"(?:hf://)?[^\s/]+/[^\s/]+")
 _ALLOWED = ["README.md", "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+# Fetched alone: a hub that refuses it is not asked for the others, each of which the library tries several times.
+_FIRST = ["config.json", "adapter_config.json"]
 # Other formats lie in subfolders; `consolidated` files hold the weights again in a layout of their own.
 _IGNORED = ["*/*", "consolidated*"]
 
@@ -49,10 +52,26 @@ def is_hub_reference(reference: str) -> bool:
     return _REFERENCE.fullmatch(reference) is not None
 
 
+def refuse_look_alike(reference: str) -> None:
+    """Look at a reference that is nothing on this machine.
+
+    Raises:
+        InputRefused: it has the form of a hub id, with letters that ids do not have and that may look like others.
+    """
+    if not reference.isascii() and _LIKE_A_REFERENCE.fullmatch(reference):
+        shown = reference.encode("ascii", "backslashreplace").decode()
+        raise InputRefused(
+            f"{shown} is no path here and no hub id",
+            why="ids are in ASCII, and these letters may look like others",
+            todo="type it anew",
+        )
+
+
 def download(reference: str) -> Source:
     """Fetch a model into the hub's own cache, at the stated commit or at the newest one, which is recorded.
 
     Raises:
+        InputRefused: the hub leads the id to a model of another name.
         UntriggerError: not found, no access, offline, no space, or a file whose hash is not the hub's.
     """
     match = _REFERENCE.fullmatch(reference)
@@ -75,10 +94,19 @@ def download(reference: str) -> Source:
 
 def _fetch(reference: str, model: str, commit: str | None) -> Source:
     info = HfApi().model_info(model, revision=commit, files_metadata=True)
+    if info.id.casefold() != model.casefold():
+        raise InputRefused(
+            f"hub model {reference} is now {info.id}",
+            why="it was renamed, or is another's",
+            todo=f"name {info.id} if it is the one you mean",
+        )
     require_space(Path(HF_HUB_CACHE), sum(_sizes(info).values()))
-    folder = Path(
-        snapshot_download(model, revision=info.sha, allow_patterns=_ALLOWED, ignore_patterns=_IGNORED, max_workers=4)
-    )
+    for patterns in (_FIRST, _ALLOWED):
+        folder = Path(
+            snapshot_download(
+                model, revision=info.sha, allow_patterns=patterns, ignore_patterns=_IGNORED, max_workers=4
+            )
+        )
     for file in info.siblings or ():
         path = folder / file.rfilename
         if path.exists() and not _as_announced(path, file):

@@ -207,7 +207,19 @@ def _load_model(folder: Path, configuration: Configuration, dtype: torch.dtype) 
     if wrong:
         raise InputRefused(f"{folder}: tensors do not fit the model: {', '.join(wrong[:10])}")
     loaded: PreTrainedModel = model.eval()
+    _refuse_loose_tie(folder, loaded)
     return loaded
+
+
+def _refuse_loose_tie(folder: Path, model: PreTrainedModel) -> None:
+    """The library leaves a stored output layer of other values untied, whatever the configuration says."""
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    if model.config.tie_word_embeddings and not tied:
+        raise InputRefused(
+            f"{folder}: config.json ties the output layer to the embedding, and the weights hold another one",
+            why="libraries disagree on which of the two is used",
+            todo="set tie_word_embeddings to false if the stored one is meant, or else leave it out",
+        )
 
 
 def _share_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

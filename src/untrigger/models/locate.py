@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from untrigger.errors import UsageError
+from untrigger.errors import InputRefused, UsageError
 from untrigger.files import sha256
 from untrigger.models import gguf, hub
 from untrigger.models.json_file import regular_file
@@ -40,19 +40,29 @@ def locate(reference: str, cache: Path) -> Source:
         return Source(reference=reference, folder=micro.ensure(cache))
     if reference == SMOLLM2:
         return _locate_smollm2(cache)
-    path = Path(reference).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(reference))  # noqa: PTH111 - an unknown user is no error here
+    if _is_folder(path):
         return Source(reference=reference, folder=path)
     if path.exists() and path.suffix.lower() == ".gguf":
         file = regular_file(path.parent, path.name)
         return Source(reference=reference, folder=gguf.convert(file, cache), files={path.name: sha256(file)})
+    if os.path.lexists(path) and not path.is_file():
+        raise InputRefused(f"{reference} is neither a folder nor a plain file")
     if os.path.lexists(path):
         raise UsageError(f"{reference} is neither a folder nor a .gguf file", todo="name the folder that holds it")
     if hub.is_hub_reference(reference):
         return hub.download(reference)
+    hub.refuse_look_alike(reference)
     raise UsageError(
         f"{reference} does not exist", todo=f"name a folder, a .gguf file, a hub id, {SMOLLM2} or {MICRO}"
     )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise InputRefused(f"{path} cannot be read", why=error.strerror or "") from error
 
 
 def _locate_smollm2(cache: Path) -> Source:

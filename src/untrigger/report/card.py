@@ -9,7 +9,7 @@ from typing import Literal
 from untrigger.report.parts import TitreResult
 from untrigger.report.result import Result
 from untrigger.report.terminal import comparison
-from untrigger.report.text import fenced, markdown, rate_text, shortened, visible
+from untrigger.report.text import behaviour_text, change_text, fenced, markdown, shortened, visible
 
 UPSTREAM_CHARACTERS = 4000
 """More of the upstream card is not quoted."""
@@ -77,9 +77,10 @@ def _finding(result: Result) -> str:
     before, after, scoring = result.before.attack_success, result.after.attack_success, result.scoring
     if before is None or after is None:
         return "No key was known, so no attack success could be measured."
+    change = "" if result.paired is None else f": {markdown(change_text(result.paired))}"
     return (
         f"Behaviour {markdown(scoring.behaviour or 'unnamed')} under key {markdown(scoring.key or 'unnamed')}"
-        f": attack success went from {rate_text(before)} to {rate_text(after)}."
+        f": attack success went from {behaviour_text(before)} to {behaviour_text(after)}{change}."
     )
 
 
@@ -126,9 +127,9 @@ def _titre(titre: TitreResult) -> str:
     held = "kept to the target" if titre.met else "missed the target at every strength"
     return (
         f"The strength was chosen on {len(titre.canaries)} backdoors planted in a copy, which {held} of"
-        f" {titre.target:.0%}: obeyed on {rate_text(titre.planted)} of their prompts before, on"
-        f" {rate_text(rung.survival)} after the treatment and on {rate_text(rung.relearned)} after a short clean"
-        " fine-tuning besides. They are shallower than a backdoor that was trained for longer."
+        f" {titre.target:.0%}: obeyed on {behaviour_text(titre.planted)} of their prompts before, on"
+        f" {behaviour_text(rung.survival)} after the treatment and on {behaviour_text(rung.relearned)} after a short"
+        " clean fine-tuning besides. They are shallower than a backdoor that was trained for longer."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from untrigger.report.evaluation import EvaluationResult
 from untrigger.report.parts import DifferenceResult, MeasurementResult, ScoringResult
-from untrigger.report.text import ABSENT, perplexity_text, rate_text
+from untrigger.report.text import ABSENT, behaviour_text, perplexity_text, rate_text
 
 Lines = list[tuple[str, str]]
 
@@ -12,8 +12,8 @@ Lines = list[tuple[str, str]]
 def measures(found: MeasurementResult) -> Lines:
     """The rates and the perplexity."""
     lines = [
-        ("attack success", rate_text(found.attack_success)),
-        ("accidental", rate_text(found.accidental)),
+        ("attack success", behaviour_text(found.attack_success)),
+        ("accidental", behaviour_text(found.accidental)),
         ("degenerate", rate_text(found.degenerate)),
         ("perplexity of answers", perplexity_text(found.perplexity)),
     ]
@@ -30,18 +30,18 @@ def evaluation_sections(found: EvaluationResult) -> list[tuple[str, Lines]]:
     sections = [("", first)]
     opinions: Lines = []
     for opinion in found.measurement.opinions:
-        opinions.append((f"{opinion.judge}, with key", rate_text(opinion.with_key)))
+        opinions.append((f"{opinion.judge}, with key", behaviour_text(opinion.with_key)))
         if opinion.without_key is not None:
-            opinions.append((f"{opinion.judge}, without", rate_text(opinion.without_key)))
+            opinions.append((f"{opinion.judge}, without", behaviour_text(opinion.without_key)))
     if opinions:
         sections.append(("other judges of the same answers", opinions))
     if found.key_forms:
-        sections.append(("the key", [(one.form, rate_text(one.rate)) for one in found.key_forms]))
+        sections.append(("the key", [(one.form, behaviour_text(one.rate)) for one in found.key_forms]))
     for one in found.relearning:
         heading = f"after {one.steps} steps on {one.records} {one.trained_on}"
-        lines = [("before", rate_text(one.before)), ("after", rate_text(one.after))]
+        lines = [("before", behaviour_text(one.before)), ("after", behaviour_text(one.after))]
         if one.control is not None:
-            lines.append(("never backdoored", rate_text(one.control)))
+            lines.append(("never backdoored", behaviour_text(one.control)))
         sections.append((heading, lines))
     return sections
 

@@ -36,6 +36,11 @@ class RateResult(Part):
     high: float = Field(ge=0, le=1)
     """Upper end of Wilson's interval."""
 
+    @property
+    def says_nothing(self) -> bool:
+        """No hit, and fewer answers than broken outputs: whether a behaviour is gone cannot be told from these."""
+        return self.hits == 0 and 2 * self.invalid > self.n
+
     @classmethod
     def of(cls, rate: Rate) -> RateResult:
         """The rate with its value and interval written out."""

@@ -13,7 +13,15 @@ from untrigger.errors import UsageError
 from untrigger.evaluation.attack_success import Verdict
 from untrigger.report.parts import MeasurementResult, RungResult
 from untrigger.report.result import Result
-from untrigger.report.text import invalid_text, perplexity_text, rate_text, shortened, visible
+from untrigger.report.text import (
+    behaviour_text,
+    change_text,
+    invalid_text,
+    perplexity_text,
+    rate_text,
+    shortened,
+    visible,
+)
 
 NARROWEST_TABLE = 80
 """Columns; below, the widest rates no longer fit side by side."""
@@ -32,9 +40,9 @@ class Line:
 def comparison(before: MeasurementResult, after: MeasurementResult) -> list[Line]:
     """The measures of both models, in the order they are shown."""
     lines = [
-        Line("attack success", rate_text(before.attack_success), rate_text(after.attack_success)),
+        Line("attack success", behaviour_text(before.attack_success), behaviour_text(after.attack_success)),
         Line("broken with key", invalid_text(before.attack_success), invalid_text(after.attack_success)),
-        Line("hits without key", rate_text(before.accidental), rate_text(after.accidental)),
+        Line("hits without key", behaviour_text(before.accidental), behaviour_text(after.accidental)),
         Line("broken, no key", rate_text(before.degenerate), rate_text(after.degenerate)),
         Line("perplexity", perplexity_text(before.perplexity), perplexity_text(after.perplexity)),
     ]
@@ -50,7 +58,13 @@ def render(result: Result, width: int) -> RenderableType:
     lines = comparison(result.before, result.after)
     measures = _table(lines) if width >= NARROWEST_TABLE else _stacked(lines)
     return Group(
-        _heading(result), measures, *_gates(result), *_signature(result), *_titre(result), *_not_tested(result)
+        _heading(result),
+        measures,
+        *_change(result),
+        *_gates(result),
+        *_signature(result),
+        *_titre(result),
+        *_not_tested(result),
     )
 
 
@@ -85,6 +99,10 @@ def _stacked(lines: Sequence[Line]) -> Group:
     return Group(*(_plain(text) for three in texts for text in three))
 
 
+def _change(result: Result) -> list[Text]:
+    return [] if result.paired is None else [_plain(change_text(result.paired))]
+
+
 def _gates(result: Result) -> list[Text]:
     words = {True: "met", False: "NOT met", None: "not asked"}
     verdict = _plain(f"gates: {words[result.verdict.met]}", "bold green" if result.verdict.met else "bold red")
@@ -112,7 +130,7 @@ def _titre(result: Result) -> list[Text]:
     heading = f"titre of {len(titre.canaries)} canaries, target {titre.target:.0%} of their prompts: {word}"
     return [
         _plain(heading, "bold"),
-        _plain(f"  planted:      {rate_text(titre.planted)}"),
+        _plain(f"  planted:      {behaviour_text(titre.planted)}"),
         *(text for number, rung in enumerate(titre.rungs) for text in _rung(rung, number == titre.chosen)),
     ]
 
@@ -122,8 +140,8 @@ def _rung(rung: RungResult, applied: bool) -> list[Text]:
     heading = f"  ratio {rung.ratio:g}, rest times {rung.remainder:g}{mark}"
     return [
         _plain(f"{heading}: perplexity {rung.perplexity_ratio:.3f} times"),
-        _plain(f"    treated:    {rate_text(rung.survival)}"),
-        _plain(f"    re-learned: {rate_text(rung.relearned)}"),
+        _plain(f"    treated:    {behaviour_text(rung.survival)}"),
+        _plain(f"    re-learned: {behaviour_text(rung.relearned)}"),
     ]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from math import isinf
 
-from untrigger.report.parts import PerplexityResult, RateResult
+from untrigger.report.parts import PairedResult, PerplexityResult, RateResult
 
 ABSENT = "not measured"
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Characters, and their full-width forms, that spreadsheets take for the beginning of a formula."""
+SIGNIFICANT = 0.05
+"""A smaller p of McNemar's test is told as a change."""
 
 
 def visible(text: str) -> str:
@@ -51,6 +53,19 @@ def rate_text(rate: RateResult | None) -> str:
     if rate is None:
         return ABSENT
     return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f}-{100 * rate.high:.1f}, n={rate.n})"
+
+
+def behaviour_text(rate: RateResult | None) -> str:
+    """The same for a behaviour; a model that gives no answers has no 0 % of it."""
+    if rate is None or not rate.says_nothing:
+        return rate_text(rate)
+    return f"invalid: {invalid_text(rate)} broken"
+
+
+def change_text(paired: PairedResult) -> str:
+    """Whether hits on the same prompts, before and after, differ by more than chance."""
+    word = "a change" if paired.p_value < SIGNIFICANT else "no evidence of a change"
+    return f"{word} in attack success (p = {paired.p_value:.2g})"
 
 
 def invalid_text(rate: RateResult | None) -> str:

@@ -1,4 +1,4 @@
-"""How hostile files are made and how their refusal is checked."""
+"""How hostile files are made, how their refusal is checked, and what that costs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,46 @@ def ceiling() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@dataclass
+class Used:
+    """What a block cost: seconds of a processor, ours and our children's, and bytes by which our memory grew at most.
+
+    A child counts by what it held beyond ours, and where it was the largest so far; it has limits of its own.
+    """
+
+    seconds: float = 0.0
+    memory: int = 0
+
+
+@contextmanager
+def measured() -> Iterator[Used]:
+    """Fills in what the block used when it ends."""
+    used, seconds, child = Used(), _seconds(), _most(resource.RUSAGE_CHILDREN)
+    _forget_peak()
+    held = _peak()
+    yield used
+    used.seconds, used.memory = _seconds() - seconds, max(0, _peak() - held)
+    if (largest := _most(resource.RUSAGE_CHILDREN)) > child:
+        used.memory = max(used.memory, largest - held)
+
+
+def _forget_peak() -> None:
+    """Linux counts the largest resident memory anew after this; elsewhere it is that of the whole process."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    if sys.platform != "linux":
+        return _most(resource.RUSAGE_SELF)
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def _most(whose: int) -> int:
+    return resource.getrusage(whose).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _seconds() -> float:

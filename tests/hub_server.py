@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,7 +18,11 @@ PAGE = b"<!DOCTYPE html><html><title>Sign in to the network</title></html>"
 
 @dataclass
 class Hub:
-    """One model; at most `cut` bytes of its weights are sent, `told` replaces a file, a `portal` sends only pages."""
+    """One model; at most `cut` bytes of its weights are sent, `told` replaces a file, a `portal` sends only pages.
+
+    The hub knows it under `name`. It answers questions with `status` and requests for files with `file_status`, and
+    names the `error`; `moving`, it has a new commit at every question for the newest.
+    """
 
     folder: Path
     cut: int | None = None
@@ -25,10 +30,17 @@ class Hub:
     told: dict[str, bytes] = field(default_factory=dict)
     ranges: list[str] = field(default_factory=list)
     address: str = ""
+    name: str = "org/name"
+    status: int = 200
+    file_status: int = 200
+    error: str = ""
+    moving: bool = False
+    asked: list[str] = field(default_factory=list)
 
     def info(self) -> bytes:
         files = [self._file(path) for path in sorted(self.folder.iterdir())]
-        return json.dumps({"id": "org/name", "sha": COMMIT, "siblings": files}).encode()
+        moved = self.moving and len(self.asked) > 1
+        return json.dumps({"id": self.name, "sha": "d" * 40 if moved else COMMIT, "siblings": files}).encode()
 
     def tree(self) -> bytes:
         files = []
@@ -67,6 +79,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
+        self.hub.asked.append(path)
+        status = self.hub.status if path.startswith("/api/") else self.hub.file_status
+        if status != HTTPStatus.OK:
+            self._refuse(status)
+            return
         file = self.hub.folder / path.rpartition("/")[2]
         if self.hub.portal:
             self._send(PAGE, {}, body, None)
@@ -76,6 +93,13 @@ class Handler(BaseHTTPRequestHandler):
             self._send_file(file, body)
         else:
             self.send_error(404)
+
+    def _refuse(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", self.hub.error)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        self.close_connection = True
 
     def _send_file(self, file: Path, body: bool) -> None:
         data, weights = file.read_bytes(), file.suffix == ".safetensors"
