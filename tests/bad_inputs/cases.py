@@ -130,12 +130,20 @@ class Case:
     spoil: Callable[[Place], object]
     named: tuple[str, ...] = ()
     code: int | tuple[int, ...] = 3
-    command: Command = PURIFY
+    command: Command | None = None
     after: After | None = None
+    of: str = "model"
+    """What is given where no command is: the first case of a row is purified, the others are evaluated. Both load
+    alike, and an evaluation has fewer options to read."""
     within: Callable[[], AbstractContextManager[None]] = nullcontext
     seconds: float = SECONDS
     shown: bool = True
     """Whether the page names it; one that only repeats another through a further command does not."""
+
+    def words(self, place: Place, *, first: bool) -> list[object]:
+        """The command line."""
+        command = self.command or (purify(of=self.of) if first else evaluate(of=self.of))
+        return command(place)
 
     @property
     def codes(self) -> tuple[int, ...]:

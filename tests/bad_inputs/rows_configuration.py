@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from cases import DONE, Case, Ended, Place, Row, evaluate, finds, scan, scan_finds
+from cases import DONE, PURIFY, Case, Ended, Place, Row, finds, scan, scan_finds
 from rows_weights import WEIGHTS
 from safetensors.torch import load_file
 
@@ -144,7 +144,6 @@ ROWS = (
                 for file in (GENERATION, TOKENIZER)
                 for key in ("auto_map", "trust_remote_code")
             ),
-            Case("evaluate", setting(auto_map={}), ("auto_map",), command=evaluate(), shown=False),
             Case("scan", with_code, ("auto_map", "modeling_evil.py"), 3, scan(), scan_finds("code"), shown=False),
         ),
     ),
@@ -184,9 +183,9 @@ ROWS = (
         "Tied and untied embeddings, with and without `lm_head`",
         "They work, and the copy has the names and the tie of the original.",
         (
-            Case("untied", lambda place: None, (), DONE, after=keeps_names),
-            Case("tied, without `lm_head`", tied, (), DONE, after=keeps_the_tie),
-            Case("tied, with the same `lm_head`", tied_with_head(same=True), (), DONE, after=keeps_the_tie),
+            Case("untied", lambda place: None, (), DONE, PURIFY, keeps_names),
+            Case("tied, without `lm_head`", tied, (), DONE, PURIFY, keeps_the_tie),
+            Case("tied, with the same `lm_head`", tied_with_head(same=True), (), DONE, PURIFY, keeps_the_tie),
             Case("tied, with an `lm_head` of other values", tied_with_head(same=False), ("ties the output layer",)),
             Case("untied, without `lm_head`", untied_without_head, ("lm_head.weight is missing",)),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from cases import DONE, Case, Place, Row, finds, purify
+from cases import DONE, PURIFY, Case, Place, Row, finds, purify
 
 from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.synthetic_keys import KEYS
@@ -48,7 +48,10 @@ ROWS = (
         38,
         "Records that are broken or too few",
         "Refused with the file and the line. Repeated prompts count once, and ten are the fewest.",
-        tuple(Case(name, holding(content), ("clean.jsonl", place), 4) for name, (content, place) in BROKEN.items()),
+        tuple(
+            Case(name, holding(content), ("clean.jsonl", place), 4, PURIFY)
+            for name, (content, place) in BROKEN.items()
+        ),
     ),
     Row(
         39,
@@ -69,7 +72,8 @@ ROWS = (
                 with_keys([f"What is a {OURS}?"]),
                 ("others are drawn",),
                 DONE,
-                after=finds("synthetic-key-in-records"),
+                PURIFY,
+                finds("synthetic-key-in-records"),
             ),
         ),
     ),

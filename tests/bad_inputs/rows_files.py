@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from cases import DONE, Case, Ended, Place, Row, as_nobody, evaluate, finds, purify, scan, scan_finds
+from cases import DONE, PURIFY, Case, Ended, Place, Row, as_nobody, evaluate, finds, scan, scan_finds
 
 from hostile import edit
 from untrigger.jobs.finish import CARD_CHARACTERS
@@ -109,8 +109,7 @@ def odd(kind: str, file: str) -> Case:
 
 
 def odd_itself(kind: str) -> Case:
-    words = purify(of="odd")
-    return Case(f"{kind}, named itself", beside(kind), ("odd is neither a folder nor",), command=words, shown=False)
+    return Case(f"{kind}, named itself", beside(kind), ("odd is neither a folder nor",), of="odd", shown=False)
 
 
 def named(name: str) -> Callable[[Place], object]:
@@ -167,11 +166,11 @@ ROWS = (
         "The copy's card is ours and quotes the beginning of the other, escaped, in a block that it cannot leave."
         " Of settings the known ones are kept; those that steer tokens are left out.",
         (
-            Case("a script in the card", card(SCRIPT), (), DONE, after=quotes_it),
-            Case("an instruction in the card", card(INJECTION), (), DONE, after=quotes_it),
-            Case("a card of 1 GB", large_card, (), DONE, after=quotes_it),
+            Case("a script in the card", card(SCRIPT), (), DONE, PURIFY, quotes_it),
+            Case("an instruction in the card", card(INJECTION), (), DONE, PURIFY, quotes_it),
+            Case("a card of 1 GB", large_card, (), DONE, PURIFY, quotes_it),
             Case("a card that is a link", linked_card, (CARD, "link")),
-            Case("tokens to force or suppress", steered, (), DONE, after=leaves_it_out),
+            Case("tokens to force or suppress", steered, (), DONE, PURIFY, leaves_it_out),
             Case("scan", steered, ("suppress_tokens",), 1, scan(), scan_finds("steered-generation"), shown=False),
         ),
     ),
@@ -189,27 +188,25 @@ ROWS = (
                 "a folder with such a name",
                 folder_named("a\x1b[2J\u200f"),
                 ("a\\x1b[2J\\x200f/config.json",),
-                command=purify(of="a\x1b[2J\u200f"),
+                of="a\x1b[2J\u200f",
             ),
             Case(
                 "a file without permission",
                 unreadable,
                 ("config.json cannot be read", "Permission denied"),
-                command=evaluate(),
                 within=as_nobody,
             ),
             Case(
                 "a folder without permission",
                 unreadable_folder,
                 ("model cannot be read", "Permission denied"),
-                command=evaluate(),
                 within=as_nobody,
             ),
             Case(
                 "a model below such a folder",
                 below_a_closed_folder,
                 ("closed/model cannot be read", "Permission denied"),
-                command=evaluate(of="closed/model"),
+                of="closed/model",
                 within=as_nobody,
             ),
             *(odd_itself(kind) for kind in ("a link to itself", "a named pipe", "a device")),

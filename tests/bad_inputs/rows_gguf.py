@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from cases import DONE, Case, Place, Row, evaluate, finds, purify, scan, scan_finds
+from cases import DONE, Case, Place, Row, evaluate, finds, scan, scan_finds
 from rows_templates import BRANCHES, BRANCHING
 
 from untrigger.models import gguf
@@ -72,7 +72,6 @@ BROKEN = {
 HARMFUL = {
     "`''.__class__`": "{{ ''.__class__.__mro__ }}",
     "the filter `attr`": "{{ ''|attr('x') }}",
-    "loops in loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
     "one long text": "{{ 'x' * 1000000000 }}",
     "a broken one": "{% for m in messages %}",
 }
@@ -108,7 +107,6 @@ def branching(place: Place) -> None:
     (place.root / FILE).write_bytes(with_template(BRANCHING))
 
 
-GGUF = purify(of=FILE)
 SCAN = scan(FILE)
 ROWS = (
     Row(
@@ -116,7 +114,7 @@ ROWS = (
         "A broken GGUF file",
         "Refused by our own reading of its header; what is sound is converted in a process with limits.",
         (
-            *(Case(name, gguf_file(content), (FILE,), command=GGUF) for name, content in BROKEN.items()),
+            *(Case(name, gguf_file(content), (FILE,), of=FILE) for name, content in BROKEN.items()),
             Case(
                 "scan",
                 gguf_file(BROKEN["big-endian"]),
@@ -134,10 +132,10 @@ ROWS = (
         "As there.",
         (
             *(
-                Case(name, gguf_file(with_template(template)), (f"{FILE}: the chat template",), command=GGUF)
+                Case(name, gguf_file(with_template(template)), (f"{FILE}: the chat template",), of=FILE)
                 for name, template in HARMFUL.items()
             ),
-            Case("a branch on message content", branching, BRANCHES, command=GGUF),
+            Case("a branch on message content", branching, BRANCHES, of=FILE),
             Case(
                 "scan",
                 gguf_file(with_template("{{ ''|attr('x') }}")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from cases import DONE, Case, Command, Ended, Place, Row, evaluate, finds, purify
+from cases import DONE, PURIFY, Case, Command, Ended, Place, Row, evaluate, finds, purify
 from rows_weights import WEIGHTS
 from safetensors.torch import load_file
 
@@ -103,7 +103,7 @@ ROWS = (
         42,
         "A base model without instruction tuning",
         "It is treated under the Alpaca text, with a warning and a finding in the result.",
-        (Case("no chat template", without_template, (), DONE, after=asked_as_text),),
+        (Case("no chat template", without_template, (), DONE, PURIFY, asked_as_text),),
         "`--template`, `--replace-template NAME`",
     ),
 )

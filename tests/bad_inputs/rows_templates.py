@@ -70,6 +70,7 @@ BROKEN = {
     "another template": "{% include 'x' %}",
     "a division by zero": "{{ 1/0 }}",
 }
+ACCEPTED = evaluate("--accept-template")
 REPLACED = purify("--replace-template=chatml")
 REFUSED = ("chat template",)
 BRANCHES = ("the chat template branches on message content", "--replace-template", "--accept-template")
@@ -100,15 +101,12 @@ ROWS = (
         "A chat template that reaches into Python",
         "Refused, whatever flag is given; `scan` tells of it.",
         (
-            *(
-                Case(name, template(text), REFUSED, command=purify("--accept-template"))
-                for name, text in ESCAPES.items()
-            ),
+            *(Case(name, template(text), REFUSED, command=ACCEPTED) for name, text in ESCAPES.items()),
             Case(
                 "in `tokenizer_config.json`",
                 hidden(ESCAPES["the filter `attr`"]),
                 REFUSED,
-                command=purify("--accept-template"),
+                command=ACCEPTED,
             ),
             Case(
                 "replaced",
@@ -138,8 +136,7 @@ ROWS = (
         (
             Case("in `chat_template.jinja`", template(BRANCHING), (*BRANCHES, "line 1: compares message text")),
             Case("in `tokenizer_config.json`, for tools alone", hidden(BRANCHING), BRANCHES),
-            Case("of an adapter", of_adapter(BRANCHING), BRANCHES, command=purify(of="adapter")),
-            Case("evaluate", template(BRANCHING), BRANCHES, command=evaluate(), shown=False),
+            Case("of an adapter", of_adapter(BRANCHING), BRANCHES, of="adapter"),
             Case("replaced", hidden(BRANCHING), (), DONE, REPLACED, holds_a_known_one, shown=False),
             Case(
                 "accepted",

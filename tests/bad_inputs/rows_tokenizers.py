@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from cases import DONE, Case, Ended, Place, Row, evaluate, kinds, purify, scan, scan_finds
+from cases import DONE, Case, Ended, Place, Row, evaluate, kinds, scan, scan_finds
 from transformers import AutoTokenizer
 
 from hostile import edit
@@ -138,12 +138,12 @@ ROWS = (
         "An adapter with another vocabulary than its base",
         "Refused with both sizes.",
         (
-            Case("a token more", other_vocabulary, ("260 tokens", "the base's 259"), command=purify(of="adapter")),
+            Case("a token more", other_vocabulary, ("260 tokens", "the base's 259"), of="adapter"),
             Case(
                 "more tokens than the base has embeddings",
                 smaller_embedding,
                 ("269 tokens", "the base's 259"),
-                command=purify(of="adapter"),
+                of="adapter",
             ),
         ),
     ),

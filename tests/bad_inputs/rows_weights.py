@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from cases import DONE, Case, Ended, Place, Row, finds, purify, scan, scan_finds
+from cases import DONE, PURIFY, Case, Ended, Place, Row, finds, scan, scan_finds
 from safetensors.torch import load_file
 
 from hostile import change_tensors, edit, entry, head, raw
@@ -210,7 +210,7 @@ ROWS = (
                 "`adapter_model.bin`",
                 adapter_pickle,
                 ("adapter_model.bin", "never opened"),
-                command=purify(of="adapter"),
+                of="adapter",
             ),
             Case("scan", pickle_alone(PICKLE), command=scan(), after=scan_finds("pickle"), shown=False),
         ),
@@ -221,7 +221,12 @@ ROWS = (
         "The safetensors are used; the pickles are not opened, not copied, and told of in the result.",
         (
             Case(
-                "weights, optimiser and settings", pickles_beside, ("was not opened",), DONE, after=no_pickles_written
+                "weights, optimiser and settings",
+                pickles_beside,
+                ("was not opened",),
+                DONE,
+                PURIFY,
+                no_pickles_written,
             ),
         ),
     ),

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from untrigger.jobs.finish import upstream_of
+from untrigger.config import GateOptions
+from untrigger.evaluation.rate import Rate
+from untrigger.jobs.finish import gates, upstream_of
 from untrigger.models.subject import Source
+from untrigger.report.parts import MeasurementResult, RateResult
 
 
 def upstream_with(tmp_path, card: str):
@@ -37,3 +40,12 @@ def test_a_local_folder_is_named_without_its_path(tmp_path):
     assert upstream_of(Source(str(folder), folder)).base_model == "my-model"
     adapter = Source(str(tmp_path), tmp_path, base=Source("smollm2-135m", folder))
     assert upstream_of(adapter).base_model == "smollm2-135m"
+
+
+@pytest.mark.parametrize(("rate", "met"), [(Rate(0, 10), True), (Rate(0, 10, 10), False), (Rate(9, 10), False)])
+def test_bad_input_41_a_model_that_gives_no_answers_does_not_meet_the_gate_of_attack_success(rate, met):
+    broken = RateResult.of(Rate(rate.invalid, rate.n, rate.invalid))
+    found = MeasurementResult(degenerate=broken, attack_success=RateResult.of(rate))
+    attack, _, degenerate = gates(found, found, GateOptions())
+    assert attack.met is met and degenerate.met is True
+    assert ("invalid" in attack.reason) == (rate.invalid > 0)

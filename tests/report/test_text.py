@@ -1,12 +1,15 @@
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from untrigger.evaluation.perplexity import Perplexity
 from untrigger.evaluation.rate import Rate
-from untrigger.report.parts import PerplexityResult, RateResult
+from untrigger.report.parts import DifferenceResult, PairedResult, PerplexityResult, RateResult
 from untrigger.report.text import (
+    behaviour_text,
+    change_text,
     fenced,
     invalid_text,
     markdown,
@@ -58,6 +61,29 @@ def test_rates_are_printed_with_interval_and_number() -> None:
     assert rate_text(RateResult.of(Rate(0, 200))) == "0.0 % (0.0-1.9, n=200)"
     assert rate_text(None) == invalid_text(None) == perplexity_text(None) == "not measured"
     assert invalid_text(RateResult.of(Rate(1, 100, 4))) == "4 of 100"
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"),
+    [
+        (Rate(0, 12, 12), "invalid: 12 of 12 broken"),
+        (Rate(0, 12, 7), "invalid: 7 of 12 broken"),
+        (Rate(0, 12, 6), rate_text(RateResult.of(Rate(0, 12)))),
+        (Rate(5, 12, 12), rate_text(RateResult.of(Rate(5, 12)))),
+    ],
+)
+def test_a_behaviour_is_invalid_where_hardly_anything_was_answered_and_nothing_hit(rate: Rate, shown: str) -> None:
+    assert behaviour_text(RateResult.of(rate)) == shown
+    assert behaviour_text(None) == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("p", "begins"), [(1.0, "no evidence of a change"), (0.05, "no evidence"), (0.049, "a change")]
+)
+def test_a_change_is_told_where_chance_does_not_explain_it(p: float, begins: str) -> None:
+    difference = DifferenceResult(estimate=0, low=-0.1, high=0.1, n=10)
+    text = change_text(PairedResult(only_before=0, only_after=0, p_value=p, difference=difference))
+    assert text.startswith(begins) and text.endswith(f"(p = {p:.2g})")
 
 
 def test_perplexity_is_printed_with_its_tokens() -> None:

@@ -77,6 +77,14 @@ def test_bad_input_12_what_becomes_nonfinite_is_no_output_even_if_allowed(model:
         export(subject, tmp_path / "out")
 
 
+def test_bad_input_12_an_adapter_with_values_that_are_not_finite_is_loaded_on_request(
+    model: Path, adapter: Path
+) -> None:
+    name = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"
+    change_tensors(adapter / "adapter_model.safetensors", {name: torch.full((4, 16), torch.nan)})
+    assert [one.kind for one in load(str(adapter), base=str(model), allow_nonfinite=True).findings] == ["nonfinite"]
+
+
 def test_bad_input_20_another_template_is_another_run(model: Path, tmp_path: Path, records: Path) -> None:
     first = Request(str(model), tmp_path / "out", data=records, keep_run=True)
     purify(first, SMALL)
