@@ -136,7 +136,7 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
     treat = TrainOptions(learning_rate=gentle, epochs=2)
     return PurifyOptions(
         seed=request.seed,
-        variants=VariantOptions(records=64, train=TrainOptions(learning_rate=strong, epochs=2)),
+        variants=VariantOptions(records=64, twin="matched", train=TrainOptions(learning_rate=strong, epochs=2)),
         suppress=SuppressOptions(remainder=1.0),
         repair=RepairOptions(records=200, inject_train=treat, train=treat),
     )
