@@ -1,4 +1,4 @@
-"""Rows 23 to 25: tokenizers."""
+"""Tokenizers that are accepted."""
 
 from __future__ import annotations
 

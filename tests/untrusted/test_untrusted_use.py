@@ -1,4 +1,4 @@
-"""Rows 37 to 44: the hub, the user's data, odd models, options and outputs."""
+"""The functions that decide on rows 39, 41 and 44 of the bad inputs (tests/bad_inputs)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import torch
 from hostile import refused
 from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.poison import holds, without_keys
-from untrigger.config import (
-    VariantOptions,
-)
+from untrigger.config import VariantOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.data.sources import own_answers
