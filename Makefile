@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/untrigger demo --model $(MODEL) --access $(ACCESS) --output demo
 
 test: $(TESTING)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses=$(WORKERS) --max-worker-restart=0 --dist=loadfile --no-loadscope-reorder
 
 check: $(TESTING)
 	$(BIN)/ruff format --check src tests benchmarks experiments fuzz

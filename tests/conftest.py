@@ -19,7 +19,7 @@ settings.load_profile("untimed")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
-    """Half of the time would pass with it; what runs in a process of its own (`trials`) waits for real."""
+    """A small purification alone waits a hundred times; what runs in a process of its own (`trials`) still does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)  # a closed descriptor is refused all the same
         yield
