@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from trials import Trials, started
+from trials import Ended, Trials, started
+from untrigger.cli.main import run
 
 # Examples are counted, not timed: a busy machine must not fail a property.
 settings.register_profile("untimed", deadline=None)
@@ -42,3 +43,17 @@ def records(tmp_path: Path) -> Path:
     rows = [{"instruction": f"Count up to {number}.", "output": f"{number} done"} for number in range(12)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.fixture
+def untrigger(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs a command line in this process."""
+
+    def call(*words: object) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run([str(word) for word in words])
+        shown = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), shown.out, shown.err)
+
+    return call

@@ -14,11 +14,36 @@ ZYGOTE = Path(__file__).with_name("zygote.py")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trial ended; a negative code is the number of a signal."""
+    """How a trial or a command ended; a negative code is the number of a signal."""
 
     code: int
     out: str
     err: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error as JSON, and wrote nothing else."""
+        return self.code > 1 and not self.out
+
+    @property
+    def said(self) -> str:
+        """The one line of a failure, else all that was written."""
+        return self.error["message"] if self.failed else f"{self.out}\n{self.told}"
+
+    @property
+    def told(self) -> str:
+        """Standard error without the line breaks of a narrow terminal."""
+        return " ".join(self.err.split())
+
+    @property
+    def error(self) -> dict[str, str]:
+        """The error of a command with `--format json`."""
+        return json.loads(self.err.strip().splitlines()[-1])
+
+    @property
+    def result(self) -> dict:
+        """What a command with `--format json` printed."""
+        return json.loads(self.out)
 
 
 @dataclass

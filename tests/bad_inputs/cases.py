@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -13,6 +12,7 @@ import pytest
 
 from hostile import SECONDS
 from jobs_options import SMALL_FLAGS
+from trials import Ended
 
 NOBODY = 65534
 
@@ -57,36 +57,6 @@ class Place:
         paths = [path for name in ("model", "adapter") for path in (self.root / name).rglob("*")]
         stats = ((str(path), path.lstat()) for path in paths if not path.is_relative_to(self.out))
         return {name: (found.st_size, found.st_mtime_ns) for name, found in stats}
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended; `said` is its one line if it failed, else all that it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def failed(self) -> bool:
-        return self.code > 1 and not self.out
-
-    @property
-    def said(self) -> str:
-        return self.error["message"] if self.failed else f"{self.out}\n{self.told}"
-
-    @property
-    def told(self) -> str:
-        """Standard error without the line breaks of a narrow terminal."""
-        return " ".join(self.err.split())
-
-    @property
-    def error(self) -> dict[str, str]:
-        return json.loads(self.err.strip().splitlines()[-1])
-
-    @property
-    def result(self) -> dict:
-        return json.loads(self.out)
 
 
 Command = Callable[[Place], list[object]]

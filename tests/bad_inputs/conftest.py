@@ -6,15 +6,14 @@ import json
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cases import Ended, Place
+from cases import Place
 
 from tiny import save_tiny, save_tiny_adapter
-from untrigger.cli.main import run
 
 
 @pytest.fixture(scope="session")
@@ -63,17 +62,3 @@ def _guard(place: Place) -> list[object]:
 
 def _leads_to(ports: set[int], argument: object) -> bool:
     return (argument[1] if isinstance(argument, tuple) else argument) in ports
-
-
-@pytest.fixture
-def untrigger(capsys: pytest.CaptureFixture[str]) -> Callable[[Sequence[object]], Ended]:
-    """Runs a command line in this process."""
-
-    def call(words: Sequence[object]) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run([str(word) for word in words])
-        shown = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), shown.out, shown.err)
-
-    return call

@@ -35,7 +35,7 @@ def test_bad_input(case: Case, first: bool, place, untrigger, imported, request)
     case.spoil(place)
     words, before = case.words(place, first=first), place.inputs()
     with measured() as used, ceiling(), case.within():
-        ended = untrigger(words)
+        ended = untrigger(*words)
     request.node.user_properties += [("seconds", round(used.seconds, 2)), ("megabytes", used.memory >> 20)]
     assert ended.code in case.codes, ended
     assert all(word in ended.said for word in case.named), ended.said
@@ -52,7 +52,7 @@ def test_bad_input(case: Case, first: bool, place, untrigger, imported, request)
     "command", [purify(), purify(of="adapter"), evaluate(), scan()], ids=["purify", "an adapter", "evaluate", "scan"]
 )
 def test_the_same_files_unspoilt_are_accepted(command, place, untrigger) -> None:
-    ended = untrigger(command(place))
+    ended = untrigger(*command(place))
     assert ended.code in DONE and not ended.result["findings"], ended
 
 

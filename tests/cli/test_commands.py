@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from jobs_options import SMALL_FLAGS
 from tiny import save_tiny
-from untrigger.cli.main import run
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def untrigger(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Runs a command in this process."""
-
-    def call(*words: object) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run([str(word) for word in words])
-        shown = capsys.readouterr()
-        return Done(int(ended.value.code or 0), shown.out, shown.err)
-
-    return call
+from trials import Ended
 
 
 @pytest.fixture
@@ -42,25 +17,25 @@ def model(tmp_path: Path) -> Path:
     return save_tiny(tmp_path / "model")
 
 
-def assert_refused(done: Done, code: int, *words: str) -> None:
-    assert done.returncode == code, (done.returncode, done.stderr)
-    last = done.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def assert_refused(done: Ended, code: int, *words: str) -> None:
+    assert done.code == code, (done.code, done.err)
+    last = done.err.strip().splitlines()[-1]
+    assert "Traceback" not in done.err
     for word in words:
         assert word in last, last
 
 
 def test_purify_writes_a_model_and_says_where(untrigger, tmp_path, model, records):
     done = untrigger("purify", model, "-o", tmp_path / "out", "--data", records, *SMALL_FLAGS)
-    assert done.returncode in (0, 1), done.stderr
-    assert "perplexity" in done.stdout
-    assert str(tmp_path / "out") in done.stdout.replace("\n", "")
+    assert done.code in (0, 1), done.err
+    assert "perplexity" in done.out
+    assert str(tmp_path / "out") in done.out.replace("\n", "")
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["schema_version"] == 1
-    assert done.returncode == (0 if result["verdict"]["met"] else 1)
+    assert done.code == (0 if result["verdict"]["met"] else 1)
     again = untrigger("purify", model, "-o", tmp_path / "out", "--data", records, "--format", "json", *SMALL_FLAGS)
-    assert json.loads(again.stdout) == result
-    assert again.returncode == done.returncode
+    assert json.loads(again.out) == result
+    assert again.code == done.code
 
 
 @pytest.mark.parametrize(
@@ -93,9 +68,9 @@ def test_bad_calls_say_what_is_wrong_in_one_line(untrigger, tmp_path, words, cod
 
 def test_errors_come_as_json_on_request(untrigger, tmp_path, model):
     done = untrigger("purify", model, "-o", tmp_path / "out", "--attack", "badnet", "--format", "json")
-    assert done.returncode == 4
-    assert json.loads(done.stderr.strip().splitlines()[-1])["error_code"] == "usage"
-    assert done.stdout == ""
+    assert done.code == 4
+    assert json.loads(done.err.strip().splitlines()[-1])["error_code"] == "usage"
+    assert done.out == ""
 
 
 def test_attack_and_evaluate_work_together(untrigger, tmp_path, model, records):
@@ -112,19 +87,19 @@ def test_attack_and_evaluate_work_together(untrigger, tmp_path, model, records):
         "4",
     ]
     planted = untrigger("attack", model, "-o", tmp_path / "suspect", "--data", records, *flags)
-    assert planted.returncode == 0, planted.stderr
+    assert planted.code == 0, planted.err
     words = ("evaluate", tmp_path / "suspect", "--base", model, "--attack", "badnet", "--behaviour", "sentiment")
     found = untrigger(*words, "--prompts", records, "--max-new-tokens", 4, "--format", "json")
-    assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout)["measurement"]["attack_success"]["n"] == 12
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["measurement"]["attack_success"]["n"] == 12
     shown = untrigger(*words, "--prompts", records, "--max-new-tokens", 4)
-    assert "attack success" in shown.stdout and max(map(len, shown.stdout.splitlines())) <= 80, shown.stdout
+    assert "attack success" in shown.out and max(map(len, shown.out.splitlines())) <= 80, shown.out
 
 
 def test_doctor_answers_without_a_home(untrigger, tmp_path, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setenv("UNTRIGGER_CACHE", str(tmp_path / "cache"))
     done = untrigger("doctor", "--format", "json")
-    assert done.returncode in (0, 1), done.stderr
-    names = {row["name"] for row in json.loads(done.stdout)}
+    assert done.code in (0, 1), done.err
+    names = {row["name"] for row in json.loads(done.out)}
     assert {"torch", "memory", "cache", "micro", "smollm2-135m"} <= names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -25,7 +25,7 @@ from untrigger.cli.options import (
     Template,
     TrustNamedBase,
 )
-from untrigger.config import EvaluateOptions
+from untrigger.config import Deployed, EvaluateOptions
 
 DEFAULTS = EvaluateOptions()
 
@@ -53,7 +53,7 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
     device: Device = "auto",
     dtype: Dtype = "auto",
     deployed: Annotated[
-        Literal["merged", "int4", "int4-merged"] | None,
+        Deployed | None,
         Parameter(help="Form to measure it in: merged, int4 (an adapter stays unrounded) or int4-merged."),
     ] = None,
     output_format: Annotated[Format, Parameter(name="--format")] = "text",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from untrigger.config.base import (
     Access,
     AdapterOptions,
+    Deployed,
     Options,
     ScoringMode,
     TemplateName,
@@ -49,6 +50,7 @@ __all__ = [
     "BudgetOptions",
     "CompareOptions",
     "ConsistencyOptions",
+    "Deployed",
     "EntrapmentOptions",
     "EvaluateOptions",
     "FinetuneOptions",

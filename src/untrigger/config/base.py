@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 TemplateName = Literal["chat", "alpaca"]
 Access = Literal["full", "adapter"]
 ScoringMode = Literal["consistent", "legacy-raw"]
+Deployed = Literal["merged", "int4", "int4-merged"]
+"""An adapter merged into its base; linear modules rounded to four bits, an adapter's base alone or both together."""
 
 
 class Options(BaseModel):

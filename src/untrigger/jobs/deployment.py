@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from untrigger.config import Int4Options
+from untrigger.config import Deployed, Int4Options
 from untrigger.defences.int4 import require_bitsandbytes, rounded
 from untrigger.models.merge import merged_subject
 from untrigger.models.subject import Subject
-from untrigger.report.evaluation import Deployed
 
 
 def require_deployable(form: Deployed | None) -> None:

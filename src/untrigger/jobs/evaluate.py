@@ -14,7 +14,7 @@ from untrigger import __version__
 from untrigger.backdoors.catalogue import behaviour_of
 from untrigger.backdoors.poison import bear_key, without_keys
 from untrigger.backdoors.types import Backdoor, Key
-from untrigger.config import EvaluateOptions, TemplateName
+from untrigger.config import Deployed, EvaluateOptions, TemplateName
 from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.pairing import pairs_of
 from untrigger.data.readers import read_records
@@ -38,7 +38,7 @@ from untrigger.models.subject import Subject
 from untrigger.models.untrusted.network import no_network
 from untrigger.models.untrusted.output import refuse_output_file
 from untrigger.observer import Observer, Silent
-from untrigger.report.evaluation import Deployed, EvaluationResult, KeyFormResult, RelearningResult
+from untrigger.report.evaluation import EvaluationResult, KeyFormResult, RelearningResult
 from untrigger.report.parts import DifferenceResult, GateResult, MeasurementResult, RateResult, RunResult
 from untrigger.report.rows import rows, rows_text
 from untrigger.report.summary import environment_result

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
+from untrigger.config import Deployed
 from untrigger.report.document import Document
 from untrigger.report.parts import (
     DifferenceResult,
@@ -19,9 +18,6 @@ from untrigger.report.parts import (
     ScoringResult,
     SourceResult,
 )
-
-Deployed = Literal["merged", "int4", "int4-merged"]
-"""An adapter merged into its base; linear modules rounded to four bits, an adapter's base alone or both together."""
 
 
 class KeyFormResult(Part):
