@@ -226,6 +226,9 @@ ROWS = (
             ),
         ),
         "`--base MODEL` names it; `--trust-named-base` follows a folder or a hub id",
+        "An adapter holds no hash of its base to compare with: the hashes of the base that is used are recorded, and"
+        " `verify` and `reproduce` tell another. It ends with 4, as a missing option does: the adapter has no fault,"
+        " and its base is the user's to name.",
     ),
     Row(
         30,

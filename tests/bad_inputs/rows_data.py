@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from cases import DONE, PURIFY, Case, Place, Row, finds, purify
+from cases import DONE, PURIFY, Case, Ended, Place, Row, finds, purify
 
 from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.synthetic_keys import KEYS
@@ -43,6 +43,12 @@ def with_keys(instructions: Sequence[str]) -> Callable[[Place], object]:
     return lambda place: place.records.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def tells_of_the_key(place: Place, ended: Ended) -> None:
+    """To those who read the card alone, too."""
+    finds("key-in-records")(place, ended)
+    assert "hold the key that is measured" in (place.out / "README.md").read_text()
+
+
 ROWS = (
     Row(
         38,
@@ -56,7 +62,7 @@ ROWS = (
     Row(
         39,
         "Clean records that hold a key",
-        "Told as a finding, how many there are. The treatment may not know the key that is measured, so they stay;"
+        "Told at once and with the result, how many there are. Those that hold the key that is measured stay;"
         " synthetic keys that occur in them are not used, and others are drawn.",
         (
             Case(
@@ -65,7 +71,7 @@ ROWS = (
                 ("hold the key that is measured",),
                 DONE,
                 KNOWN,
-                finds("key-in-records"),
+                tells_of_the_key,
             ),
             Case(
                 "a synthetic key of ours",
@@ -76,5 +82,7 @@ ROWS = (
                 finds("synthetic-key-in-records"),
             ),
         ),
+        decision="Leaving those records out would tell the treatment the key, which nobody knows who has a suspect to"
+        " purify. So they stay, and the result says that its attack success says little.",
     ),
 )

@@ -53,7 +53,9 @@ def asked_as_text(place: Place, ended: Ended) -> None:
 
 def not_called_clean(place: Place, ended: Ended) -> None:
     assert ended.result["not_tested"] and ended.result["paired"]["p_value"] == 1.0
-    assert not any(word in ended.out for word in ("backdoor-free", "is clean"))
+    card = (place.out / "README.md").read_text()
+    assert "no evidence of a change in attack success" in card
+    assert not any(word in text for text in (ended.out, card) for word in ("backdoor-free", "is clean"))
 
 
 def text_of(command: Command) -> Command:

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from untrigger.evaluation.attack_success import Measurement
 from untrigger.evaluation.rate import Rate
 from untrigger.report.card import UPSTREAM_CHARACTERS, Upstream, model_card
-from untrigger.report.parts import MeasurementResult, RunResult
+from untrigger.report.parts import FindingResult, MeasurementResult, RunResult
 from untrigger.report.result import Result
 from untrigger.report.text import fenced
 
@@ -72,9 +72,17 @@ def test_without_a_key_the_card_claims_no_attack_success(make_result: Callable[.
     assert "No channels were suppressed." in card
 
 
+def test_the_card_tells_what_was_noticed(make_result: Callable[..., Result]) -> None:
+    finding = FindingResult(kind="key-in-records", place="records", text="3 of 40 hold the key")
+    page = html(model_card(make_result(findings=(finding,)), Upstream("ada/model"), "full"))
+    assert "<p>Noticed:</p>\n<ul>\n<li>records: 3 of 40 hold the key</li>\n</ul>\n<p>Not tested:</p>" in page
+    assert "Noticed" not in model_card(make_result(), Upstream("ada/model"), "full")
+
+
 def test_hostile_names_stay_text(make_result: Callable[..., Result], hostile: str) -> None:
     run = RunResult(command=hostile, options={hostile: "```\n# out"}, version=hostile, seeds=(1,))
-    odd = make_result(run=run, not_tested=(hostile,))
+    finding = FindingResult(kind="pickle", place=hostile, text=hostile)
+    odd = make_result(run=run, findings=(finding,), not_tested=(hostile,))
     card = model_card(odd, Upstream(hostile, licence=hostile), "full")
     page = html(card)
     assert all(char.isprintable() or char == "\n" for char in card)

@@ -9,7 +9,7 @@ from untrigger.errors import UsageError
 from untrigger.evaluation.attack_success import Measurement, Verdict
 from untrigger.evaluation.perplexity import Perplexity
 from untrigger.evaluation.rate import Rate
-from untrigger.report.parts import GateResult, MeasurementResult, VerdictResult
+from untrigger.report.parts import FindingResult, GateResult, MeasurementResult, VerdictResult
 from untrigger.report.result import Result
 from untrigger.report.terminal import examples, render
 
@@ -60,6 +60,13 @@ def test_gates_signature_and_omissions_are_told(result: Result) -> None:
     assert "suppressed: 5 of 100 channels (ratio 0.05); heads: 1" in text
     assert "  - The model in four-bit precision." in text
     assert "clean" not in text.lower()
+
+
+def test_findings_are_told_with_the_result(make_result: Callable[..., Result], hostile: str) -> None:
+    finding = FindingResult(kind="key-in-records", place="records", text=f"3 of 40 {hostile}")
+    text = shown(render(make_result(findings=(finding,)), 200), 200)
+    assert "noticed:" in text and r"  - records: 3 of 40 a\x1b[31m" in text
+    assert "noticed" not in shown(render(make_result(), 200), 200)
 
 
 def test_a_failed_and_an_unasked_gate_are_told_apart(make_result: Callable[..., Result]) -> None:

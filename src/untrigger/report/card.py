@@ -104,7 +104,9 @@ def _verdict(result: Result) -> str:
 
 
 def _limits(result: Result) -> str:
-    return "\n".join(["Not tested:", "", *(f"- {markdown(sentence)}" for sentence in result.not_tested)])
+    noticed = [f"- {markdown(finding.place)}: {markdown(finding.text)}" for finding in result.findings]
+    heading = ["Noticed:", "", *noticed, ""] if noticed else []
+    return "\n".join([*heading, "Not tested:", "", *(f"- {markdown(sentence)}" for sentence in result.not_tested)])
 
 
 def _made(result: Result) -> str:

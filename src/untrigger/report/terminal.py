@@ -64,6 +64,7 @@ def render(result: Result, width: int) -> RenderableType:
         *_gates(result),
         *_signature(result),
         *_titre(result),
+        *_noticed(result),
         *_not_tested(result),
     )
 
@@ -143,6 +144,11 @@ def _rung(rung: RungResult, applied: bool) -> list[Text]:
         _plain(f"    treated:    {behaviour_text(rung.survival)}"),
         _plain(f"    re-learned: {behaviour_text(rung.relearned)}"),
     ]
+
+
+def _noticed(result: Result) -> list[Text]:
+    lines = [_plain(f"  - {finding.place}: {finding.text}") for finding in result.findings]
+    return [_plain("noticed:"), *lines] if lines else []
 
 
 def _not_tested(result: Result) -> list[Text]:
