@@ -21,7 +21,7 @@ from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.lab.corpus import corpus
 from untrigger.lab.micro import ensure
-from untrigger.models.locate import cache_folder
+from untrigger.models.load import cache_folder, quiet
 from untrigger.observer import Observer
 from untrigger.report.result import Result
 
@@ -73,7 +73,8 @@ def demo_files(request: DemoRequest, observer: Observer) -> MicroFiles | None:
     request.output.mkdir(parents=True, exist_ok=True)
     if request.model != "micro":
         return None
-    ensure(cache_folder(), lambda progress: observer.training("training the micro model", progress))
+    with quiet():
+        ensure(cache_folder(), lambda progress: observer.training("training the micro model", progress))
     return micro_files(request.output)
 
 
