@@ -18,8 +18,9 @@ def tracked(folder: str) -> set[str]:
 
 def test_the_wheel_holds_every_file_of_the_package() -> None:
     wheel = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed")
-    held = {f"src/{file.distribution_path}" for file in wheel.WheelBuilder(str(ROOT)).recurse_included_files()}
-    assert held == tracked("src")
+    builder = wheel.WheelBuilder(str(ROOT))
+    held = {f"src/{file.distribution_path}" for file in builder.recurse_included_files()}
+    assert held == tracked("src") and builder.metadata.core.license_files == ["LICENSE"]
     assert "src/untrigger/data/instructions.jsonl" in held and "src/untrigger/py.typed" in held
 
 

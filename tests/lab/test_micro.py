@@ -4,17 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from untrigger.backdoors.catalogue import backdoor
 from untrigger.backdoors.poison import bear_key, poison
-from untrigger.config import TrainOptions
+from untrigger.config import PurifyOptions, RepairOptions, TrainOptions, VariantOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.evaluation.judges import judge
+from untrigger.jobs.demo import DemoRequest, micro_files, purify_options
+from untrigger.jobs.purify import purify
+from untrigger.jobs.request import Request
+from untrigger.jobs.scan import ScanRequest, scan
 from untrigger.lab.corpus import corpus
 from untrigger.lab.micro import DEFAULT, build_model, content_hash, ensure, train_micro
 from untrigger.lab.utility import utility, utility_by_skill
 from untrigger.models.generate import Generation, generate
+from untrigger.presets import default_options, merged
 from untrigger.train import train
 
 SMALL = replace(DEFAULT, vocabulary=300, hidden_size=16, feed_forward_size=24, layers=1, records=64)
@@ -110,3 +116,43 @@ def test_a_backdoor_can_be_planted_in_seconds(micro_model, micro_tokenizer, beha
 
 
 PLANTING = TrainOptions(learning_rate=3e-4, epochs=4, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def clean_adapter(micro_folder, tmp_path_factory):
+    """As plain peft writes it, trained on clean records."""
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(micro_folder), config)
+    chat = ChatFormat(AutoTokenizer.from_pretrained(micro_folder))
+    examples = [chat.encode(record, 128) for record in corpus("train", 5, 256)]
+    train(model, examples, TrainOptions(learning_rate=3e-3, epochs=2, batch_size=8), seed=0)
+    folder = tmp_path_factory.mktemp("clean") / "adapter"
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_the_scan_finds_nothing_in_it_or_in_a_plain_adapter(micro_folder, clean_adapter):
+    base = str(micro_folder)
+    for request in (ScanRequest(base), ScanRequest(str(clean_adapter)), ScanRequest(str(clean_adapter), base)):
+        assert scan(request).exit_code == 0  # nothing above info
+
+
+@pytest.mark.parametrize("access", ["full", "adapter"])
+def test_without_a_backdoor_it_is_purified_at_little_cost(micro_folder, clean_adapter, tmp_path, access):
+    demo, files = DemoRequest(tmp_path, "micro", access), micro_files(tmp_path)
+    model, base = (micro_folder, None) if access == "full" else (clean_adapter, str(micro_folder))
+    request = Request(str(model), tmp_path / "out", base, files.defence, files.prompts, "badnet", "sentiment")
+    options = merged(merged(default_options(access), purify_options(demo)), QUICK)
+    result = purify(request, options)
+    assert result.verdict.met  # perplexity and broken answers
+    assert result.before.exact.value >= 0.95 and result.after.exact.value >= result.before.exact.value - 0.05
+    assert result.signature.selected > 0 and result.after.divergence.value > 0
+    assert result.paired.p_value == 1
+    assert "no evidence of a change in attack success" in (tmp_path / "out" / "README.md").read_text()
+
+
+QUICK = PurifyOptions(
+    variants=VariantOptions(pairs=2, records=32, twin="shared"),
+    repair=RepairOptions(records=100),
+)
+"""Fewer and smaller trainings of the micro model's recipe."""

@@ -36,6 +36,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of five layers and a plain adapter for it."""
+    root = tmp_path_factory.mktemp("deep")
+    save_tiny_adapter(root / "adapter", save_tiny(root / "model", num_hidden_layers=5))
+    return root
+
+
 @pytest.fixture
 def model(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made / "model", tmp_path / "model"))

@@ -1,4 +1,4 @@
-"""Every rule of the scan has a file that breaks it, and benign models break none above info."""
+"""Every rule of the scan has a file that breaks it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from hostile import ceiling, change_tensors, edit
-from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
+from tiny import save_tiny
 from untrigger.errors import InputRefused, Interrupted, UsageError
 from untrigger.inspection.folders import Fate
 from untrigger.inspection.rules import RULES, Severity
@@ -36,10 +36,6 @@ def looked(model: Path, base: Path | None = None) -> ScanResult:
 
 def rules(result: ScanResult) -> set[str]:
     return {finding.rule for finding in result.findings}
-
-
-def above_info(result: ScanResult) -> list[str]:
-    return [finding.message for finding in result.findings if finding.severity is not Severity.INFO]
 
 
 def tokenizer(model: Path, **changes: object) -> None:
@@ -122,14 +118,6 @@ ADAPTERS: dict[str, Callable[[Path], object]] = {
 ELSEWHERE = {"converted", "conversion-refused"}
 
 
-@pytest.fixture(scope="session")
-def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of five layers and a plain adapter for it."""
-    root = tmp_path_factory.mktemp("deep")
-    save_tiny_adapter(root / "adapter", save_tiny(root / "model", num_hidden_layers=5))
-    return root
-
-
 @pytest.fixture
 def deep_adapter(deep: Path, tmp_path: Path) -> Path:
     target = tmp_path / "deep-adapter"
@@ -174,16 +162,6 @@ def test_what_is_not_critical_is_loaded(model: Path, rule: str) -> None:
     if rule != "added-text":  # its token exists for the file alone
         MODELS[rule](model)
     load(str(model))
-
-
-@pytest.mark.parametrize("family", FAMILY_NAMES)
-def test_models_as_the_library_writes_them_have_nothing_above_info(tmp_path: Path, family: str) -> None:
-    assert above_info(looked(save_tiny(tmp_path / family, family))) == []
-
-
-def test_an_adapter_as_peft_writes_it_has_nothing_above_info(deep: Path) -> None:
-    for base in (None, deep / "model"):
-        assert above_info(looked(deep / "adapter", base)) == []
 
 
 def test_the_scan_goes_on_after_the_first_finding(model: Path) -> None:
