@@ -13,9 +13,10 @@ from tiny import save_tiny, tiny_model, tiny_tokenizer
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import InputRefused, OutOfMemory
-from untrigger.models import generate
-from untrigger.models.generate import Generation, generate_answers
+from untrigger.models import decoding
+from untrigger.models.generate import Generation, answer_prompts, generate_answers
 from untrigger.models.memory import in_batches
+from untrigger.models.sampling import Sampling
 from untrigger.models.untrusted.child import Limits, run_limited
 from untrigger.train import train
 
@@ -62,17 +63,38 @@ def test_fault_07_memory_runs_out_while_answers_are_generated(monkeypatch):
     model, chat = tiny_model(), ChatFormat(tiny_tokenizer())
     asked = [Record(f"Count to {number}.", "") for number in range(5)]
     whole = generate_answers(model, chat, asked, Generation(4, 5))
-    real, sizes, seen = generate._batch_answers, [], []
+    real, sizes, seen = decoding._Start.__call__, [], []
 
-    def limited(batch):
-        sizes.append(len(batch.asked))
-        if len(batch.asked) > 2:
+    def limited(start, prompts):
+        sizes.append(len(prompts))
+        if len(prompts) > 2:
             raise RuntimeError(NONE_LEFT)
-        return real(batch)
+        return real(start, prompts)
 
-    monkeypatch.setattr(generate, "_batch_answers", limited)
-    assert generate_answers(model, chat, asked, Generation(4, 5), on_batch=seen.append) == whole
+    monkeypatch.setattr(decoding._Start, "__call__", limited)
+    assert generate_answers(model, chat, asked, Generation(4, 5), on_answers=seen.append) == whole
     assert sizes == [5, 2, 2, 1] and seen == [2, 4, 5]
+
+
+def test_fault_07_memory_runs_out_in_the_middle_of_answers(monkeypatch):
+    model, chat = tiny_model(), ChatFormat(tiny_tokenizer())
+    asked = [chat.conversation_ids((f"Count to {number}.",)) for number in range(5)]
+    sampling = Sampling(0.9, (1, 2, 3, 4, 5))
+
+    def answers():
+        return answer_prompts(model, chat, asked, Generation(9, 5), limits=[3, 9, 9, 9, 9], sampling=sampling)
+
+    whole, real, sizes = answers(), decoding._advanced, []
+
+    def limited(decoder, live):
+        sizes.append(len(live.numbers))
+        if len(sizes) == 4:
+            raise RuntimeError(NONE_LEFT)
+        return real(decoder, live)
+
+    monkeypatch.setattr(decoding, "_advanced", limited)
+    assert answers() == whole
+    assert sizes[:4] == [5, 5, 4, 4] and max(sizes[4:]) == 2
 
 
 def test_fault_07_memory_python_has_none_left_for_a_training_step(monkeypatch):

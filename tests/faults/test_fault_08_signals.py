@@ -25,11 +25,11 @@ train._Loop.step = step
 AT_PROMPTS = """
 import os
 from untrigger.models import generate
-real = generate._batch_answers
-def answers(batch):
+real = generate.decode
+def decode(*arguments):
     os.kill(os.getpid(), {number})
-    return real(batch)
-generate._batch_answers = answers
+    return real(*arguments)
+generate.decode = decode
 """
 BEFORE_WORK = """
 import os

@@ -65,3 +65,16 @@ def test_each_prompt_has_its_own_limit(chat):
     ]
     assert cut == again
     assert not any(answer.complete for answer in cut)
+
+
+@pytest.mark.parametrize("places", [1, 3, 8])
+def test_places_that_are_filled_again_change_no_answer(chat, places):
+    model = tiny_model()
+    beginnings = ("Say it", "A longer question about some things, and then more of it", "x", "Count from one to nine")
+    asked = [chat.conversation_ids((f"{text} {number}.",)) for number in range(6) for text in beginnings]
+    limits = [1 + 5 * number % 13 for number in range(len(asked))]
+    seen: list[int] = []
+    found = answer_prompts(model, chat, asked, Generation(99, places), limits=limits, on_answers=seen.append)
+    alone = [answer_prompts(model, chat, [prompt], Generation(n))[0] for prompt, n in zip(asked, limits, strict=True)]
+    assert found == alone
+    assert seen == sorted(set(seen)) and seen[-1] == len(asked)

@@ -16,7 +16,7 @@ class AskOptions(Options):
     """consistent: the model's template, every answer counted; legacy-raw: the published way, for comparison only."""
     max_new_tokens: PositiveInt | None = None
     """Longest answer, in tokens (default: 32 or what the behaviour needs; the published 128 in legacy-raw)."""
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt = 64
     """Prompts generated at once."""
     stop_when_certain: bool = True
     """Cut an answer to a prompt with the key once nothing further could change its verdict."""

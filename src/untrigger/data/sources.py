@@ -51,7 +51,7 @@ def own_answers(
         prompts,
         settings,
         softcap=subject.architecture.logit_softcap,
-        on_batch=prompt_counter(observer, "own answers", len(prompts)),
+        on_answers=prompt_counter(observer, "own answers", len(prompts)),
     )
     answered = [
         replace(prompt, output=answer.text, complete=answer.complete)

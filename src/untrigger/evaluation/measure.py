@@ -148,7 +148,7 @@ class Asking:
             [prompt.record for prompt in prompts],
             Generation(answer_tokens(self.options, self.chat, self.behaviour), self.options.batch_size),
             softcap=self.subject.architecture.logit_softcap,
-            on_batch=prompt_counter(self.observer, label, len(prompts)),
+            on_answers=prompt_counter(self.observer, label, len(prompts)),
             decided=decided if cut else None,
         )
         pairs = zip(prompts, answers, strict=True)

@@ -18,6 +18,7 @@ from untrigger.errors import InputRefused, UsageError
 from untrigger.models.checkpoint import ADAPTER, open_weights
 from untrigger.models.configuration import refuse_unsafe_keys
 from untrigger.models.factors import ADAPTER_NAME, PREFIX, adapted_modules, factor_faults
+from untrigger.models.fused_adapter import fuse
 from untrigger.models.json_file import read_object
 from untrigger.models.subject import Subject
 
@@ -179,7 +180,7 @@ def load_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
             str(folder),
             adapter_name=ADAPTER_NAME,
             is_trainable=True,
-            config=config.to_peft(modules),
+            config=fuse(config.to_peft(modules)),
         )
     return model
 

@@ -45,11 +45,20 @@ def in_batches(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if len(batch) == 1:
-                raise OutOfMemory(
-                    f"out of memory with one {what} at a time", todo="shorten what is asked or use a larger device"
-                ) from error
-            size = len(batch) // 2
+            size = fewer(len(batch), what, error)
         else:
             yield batch, result
             start += len(batch)
+
+
+def fewer(count: int, what: str, error: BaseException) -> int:
+    """Half as many as there was no memory for.
+
+    Raises:
+        OutOfMemory: it was one item, called `what`.
+    """
+    if count == 1:
+        raise OutOfMemory(
+            f"out of memory with one {what} at a time", todo="shorten what is asked or use a larger device"
+        ) from error
+    return count // 2

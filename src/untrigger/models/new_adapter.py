@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model
 
 from untrigger.config import AdapterOptions
+from untrigger.models.fused_adapter import fuse
 from untrigger.models.subject import Subject
 
 
@@ -24,5 +25,5 @@ def with_new_adapter(subject: Subject, options: AdapterOptions, seed: int) -> Su
         # peft asks transformers through a name that is being renamed
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         torch.manual_seed(seed)
-        model = get_peft_model(subject.model, config)
+        model = get_peft_model(subject.model, fuse(config))
     return replace(subject, model=model, access="adapter")

@@ -14,7 +14,7 @@ from torch import Tensor
 _BELOW_ONE = 1.0 - 2.0**-23
 
 Pick = Callable[[Tensor, Sequence[int]], Tensor]
-"""Logits of the sequences of these numbers -> the token of each."""
+"""Logits of the prompts of these numbers -> the token of each."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Sampling:
     seeds: tuple[int, ...]
 
 
-def picker(sampling: Sampling | None, chosen: Sequence[int]) -> Pick:
-    """The rule for a batch of the prompts `chosen`: greedy without sampling."""
+def picker(sampling: Sampling | None) -> Pick:
+    """The rule for prompts that have not begun: greedy without sampling."""
     if sampling is None:
         return _likeliest
-    generators = [torch.Generator().manual_seed(sampling.seeds[index]) for index in chosen]
+    generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
     return partial(_drawn, sampling.temperature, generators)
 
 
