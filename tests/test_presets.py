@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tiny import tiny_architecture
-from untrigger.config import AttackOptions, PurifyOptions, TrainOptions, VariantOptions
+from untrigger.config import AttackOptions, PurifyOptions, RepairOptions, TrainOptions, VariantOptions
 from untrigger.models.architecture import ModelShape, describe
 from untrigger.presets import default_options, merged, paper_options, published_row
 
@@ -43,3 +43,12 @@ def test_what_is_set_explicitly_wins_and_the_rest_is_kept():
     assert found.signature.ratio == default_options("adapter").signature.ratio != PurifyOptions().signature.ratio
     planting = merged(AttackOptions(), AttackOptions(train=TrainOptions(learning_rate=1e-4)))
     assert planting.train.epochs == AttackOptions().train.epochs != TrainOptions().epochs
+
+
+def test_what_was_set_by_nobody_does_not_count_as_set():
+    given = merged(PurifyOptions(), PurifyOptions(repair=RepairOptions(train=TrainOptions(epochs=7))))
+    assert given.model_fields_set == {"repair"}
+    assert given.repair.model_fields_set == {"train"}
+    adapter = default_options("adapter")
+    assert merged(adapter, given).signature == adapter.signature != given.signature
+    assert merged(adapter, given).repair.train.epochs == 7

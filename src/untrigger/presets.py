@@ -91,14 +91,15 @@ def paper_options(architecture: Architecture, access: Access) -> PurifyOptions:
 
 
 def merged(base: Group, over: Group) -> Group:
-    """`base` with every option that was set explicitly in `over`, group by group."""
+    """`base` with every option that was set explicitly in `over`, group by group; no other counts as set."""
     updates: dict[str, object] = {}
     for name in over.model_fields_set:
         value, ground = getattr(over, name), getattr(base, name)
         nested = isinstance(value, Options) and isinstance(ground, Options)
         updates[name] = merged(ground, value) if nested else value
-    return type(base).model_validate({**base.model_dump(), **{k: _plain(v) for k, v in updates.items()}})
+    set_before = base.model_dump(exclude_unset=True)
+    return type(base).model_validate({**set_before, **{name: _plain(value) for name, value in updates.items()}})
 
 
 def _plain(value: object) -> object:
-    return value.model_dump() if isinstance(value, Options) else value
+    return value.model_dump(exclude_unset=True) if isinstance(value, Options) else value
