@@ -9,6 +9,7 @@ from typing import Literal
 from untrigger.config import (
     Access,
     AttackOptions,
+    MeasureOptions,
     PurifyOptions,
     RepairOptions,
     SuppressOptions,
@@ -133,11 +134,16 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
     """
     if request.model != "micro":
         return PurifyOptions(seed=request.seed)
-    strong, gentle = (5e-3, 5e-3) if request.access == "adapter" else (1e-3, 5e-4)
-    treat = TrainOptions(learning_rate=gentle, epochs=2)
+    strong, inject, repair = (5e-3, 3e-3, 3e-3) if request.access == "adapter" else (1e-3, 5e-4, 5e-4)
+    epochs = 3 if request.access == "adapter" else 2
     return PurifyOptions(
         seed=request.seed,
         variants=VariantOptions(records=64, twin="matched", train=TrainOptions(learning_rate=strong, epochs=2)),
         suppress=SuppressOptions(remainder=1.0),
-        repair=RepairOptions(records=200, inject_train=treat, train=treat),
+        repair=RepairOptions(
+            records=200,
+            inject_train=TrainOptions(learning_rate=inject, epochs=2),
+            train=TrainOptions(learning_rate=repair, epochs=epochs),
+        ),
+        measure=MeasureOptions(max_prompts=MICRO_PROMPTS),
     )
