@@ -67,7 +67,7 @@ def row(name: str, result: Result, command: str) -> str:
 
 def rate(found: RateResult | None) -> str:
     """A share with its interval in percent, or a dash."""
-    return f"{found.value:.0%} ({100 * found.low:.1f}-{100 * found.high:.1f})" if found else "-"
+    return f"{100 * found.value:.3g}% ({100 * found.low:.1f}-{100 * found.high:.1f})" if found else "-"
 
 
 def perplexity(found: MeasurementResult) -> str:
