@@ -11,13 +11,13 @@ from untrigger.config import RepairOptions, SignatureOptions, TrainOptions, Vari
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
-from untrigger.extraction import adapter_grams, dense_grams, pair_scores
+from untrigger.extraction import adapter_grams, dense_grams, pair_grams
 from untrigger.models.adapters import scaling
 from untrigger.models.architecture import channel_view
 from untrigger.models.load import load
 from untrigger.models.state import open_for_training, restore_weights, save_weights
 from untrigger.observer import Silent
-from untrigger.signature.select import choose
+from untrigger.signature.select import select_signature
 from untrigger.treatment import treatment_records
 from untrigger.variants import PAIR, TWIN, plan_variants, train_pair, train_shared_twin, twin_examples
 
@@ -181,5 +181,5 @@ def test_full_pairs_hold_the_difference_of_the_twins(tmp_path):
         norm = channel_view(deltas[projection.weight], projection).double().norm(dim=1)
         torch.testing.assert_close(gram[:, 0, 0].sqrt(), norm)
     options = SignatureOptions(ratio=0.25)
-    signature = choose(pair_scores(subject, pairs, options), subject.architecture, options)
+    signature = select_signature(pair_grams(subject, pairs, options), subject.architecture, options)
     assert {len(indices) for indices in signature.channels.values()} == {6}

@@ -17,25 +17,19 @@ from untrigger.models.subject import Subject
 from untrigger.signature.dense import gram_of
 from untrigger.signature.gram import Gram
 from untrigger.signature.lowrank import Factors, lowrank_gram
-from untrigger.signature.select import ScoreTable, score_table
 
 FACTOR = "base_model.model.{module}.lora_{factor}.default.weight"
 
 
-def pair_scores(subject: Subject, pairs: Sequence[Path], options: SignatureOptions) -> ScoreTable:
-    """The channel scores of the pairs stored in these files.
-
-    Raises:
-        InputRefused: an adapter without MLP modules, unless heads are asked for.
-    """
+def pair_grams(subject: Subject, pairs: Sequence[Path], options: SignatureOptions) -> dict[Projection, Gram]:
+    """The Gram matrices of the pairs stored in these files, for every projection that is to be scored."""
     roles = (*MLP_ROLES, *(ATTENTION_ROLES if options.heads else ()))
     projections = subject.architecture.projections(*roles)
-    grams = dict(
+    return dict(
         adapter_grams(pairs, projections, scaling(subject))
         if subject.access == "adapter"
         else dense_grams(pairs, projections)
     )
-    return score_table(grams, subject.architecture, options)
 
 
 def dense_grams(pairs: Sequence[Path], projections: Sequence[Projection]) -> Iterator[tuple[Projection, Gram]]:

@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiny import tiny_architecture
-from untrigger.analysis.anatomy import overlap, rank_agreement, spearman
+from untrigger.analysis.anatomy import rank_agreement, spearman
+from untrigger.config import SignatureOptions
 from untrigger.errors import UsageError
 from untrigger.models.architecture import MLP_ROLES
+from untrigger.signature.dense import dense_gram
+from untrigger.signature.overlap import Stability, overlap, stability
 from untrigger.signature.score import ChannelScores
 from untrigger.signature.select import ScoreTable
 from untrigger.signature.types import Signature
@@ -74,3 +77,31 @@ def test_rank_agreement_is_unknown_without_scores():
     score = torch.arange(24, dtype=torch.float64)
     assert rank_agreement(table(score), table(score.flip(0))) == pytest.approx(-1)
     assert rank_agreement(table(score), ScoreTable({}, {})) is None
+
+
+def grams(*deltas: torch.Tensor):
+    """The same deltas, a [channel, fan] matrix a pair, in every projection."""
+    return {projection: dense_gram(torch.stack(deltas)) for projection in PROJECTIONS}
+
+
+def settled(*deltas: torch.Tensor) -> tuple[Stability, ...]:
+    return stability(grams(*deltas), tiny_architecture(), SignatureOptions(ratio=0.25))
+
+
+def test_a_signature_of_like_pairs_is_settled_from_the_start():
+    delta = torch.randn(24, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = settled(delta, delta, delta, delta)
+    assert [(one.pairs, one.jaccard) for one in found] == [(2, 1.0), (3, 1.0)]
+    assert all(one.expected_jaccard == pytest.approx(1 / 7) for one in found)
+
+
+def test_unlike_pairs_settle_as_they_are_added():
+    generator = torch.Generator().manual_seed(1)
+    found = settled(*(torch.randn(24, 5, dtype=torch.float64, generator=generator) for _ in range(40)))
+    assert [one.pairs for one in found] == list(range(2, 40))
+    assert found[0].jaccard < found[-1].jaccard and found[-1].jaccard > 0.7
+
+
+def test_pairs_without_a_difference_settle_nothing():
+    delta = torch.randn(24, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    assert settled(0 * delta, 0 * delta, delta)[0] == Stability(2, None, None)

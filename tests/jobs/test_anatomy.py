@@ -12,6 +12,7 @@ from untrigger.jobs.anatomy import anatomy
 from untrigger.models.architecture import MLP_ROLES
 from untrigger.report.anatomy import AnatomyResult
 from untrigger.signature.dense import dense_gram
+from untrigger.signature.overlap import stability
 from untrigger.signature.select import choose, score_table
 from untrigger.signature.store import save_signature
 
@@ -30,7 +31,8 @@ def stored(tmp_path):
         table = score_table(grams, architecture, options)
         folder = tmp_path / f"s{seed}" / stage
         folder.mkdir(parents=True)
-        save_signature(folder, choose(table, architecture, options), table)
+        settled = stability(grams, architecture, options)
+        save_signature(folder, choose(table, architecture, options), table, settled)
         return tmp_path / f"s{seed}"
 
     return save
@@ -48,6 +50,9 @@ def test_signatures_are_counted_and_compared_two_by_two(tmp_path, stored):
     lines = (tmp_path / "out" / "signatures.csv").read_text().splitlines()
     assert len(lines) == 1 + 3 * 6 and lines[1] == "1,0,gate,6,24"
     assert "| 0 | 6 (25.0 %) |" in (tmp_path / "out" / "signatures.md").read_text()
+    (step,) = found.signatures[0].stability
+    assert (step.pairs, step.expected_jaccard) == (2, pytest.approx(1 / 7)) and 0 < step.jaccard < 1
+    assert f"| 2 | {step.jaccard:.3f} | 0.143 |" in (tmp_path / "out" / "signatures.md").read_text()
 
 
 def test_a_signature_agrees_with_itself(tmp_path, stored):

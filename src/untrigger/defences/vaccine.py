@@ -13,10 +13,11 @@ from untrigger.defences.interface import Resources, Treated
 from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.suppression import suppressed
 from untrigger.defences.titration import Titration
-from untrigger.extraction import pair_scores
+from untrigger.extraction import pair_grams
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
-from untrigger.signature.select import choose
+from untrigger.signature.overlap import stability
+from untrigger.signature.select import choose, score_table
 from untrigger.signature.store import load_scores, load_signature, save_signature
 from untrigger.signature.types import Signature
 from untrigger.titration import Strength
@@ -71,8 +72,10 @@ def signature_stage(subject: Subject, resources: Resources, options: PurifyOptio
 
     def extract(work: Path) -> int:
         restore_weights(subject, resources.start)
-        table = pair_scores(subject, pairs.files, options.signature)
-        save_signature(work, choose(table, subject.architecture, options.signature), table)
+        grams, architecture = pair_grams(subject, pairs.files, options.signature), subject.architecture
+        table = score_table(grams, architecture, options.signature)
+        settled = stability(grams, architecture, options.signature)
+        save_signature(work, choose(table, architecture, options.signature), table, settled)
         if pairs.left_out:
             (work / LEFT_OUT).write_text("\n".join(pairs.left_out), encoding="utf-8")
         return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
 from untrigger import __version__
-from untrigger.analysis.anatomy import overlap, rank_agreement
+from untrigger.analysis.anatomy import rank_agreement
 from untrigger.errors import UsageError
 from untrigger.files import publish_folder
 from untrigger.models.untrusted.output import refuse_output
@@ -19,12 +19,14 @@ from untrigger.report.anatomy import (
     AnatomyResult,
     OverlapResult,
     SignaturePlaces,
+    StabilityResult,
     csv_text,
     markdown_text,
 )
 from untrigger.report.summary import channel_counts
+from untrigger.signature.overlap import Stability, overlap
 from untrigger.signature.select import ScoreTable
-from untrigger.signature.store import INDEX, load_scores, load_signature
+from untrigger.signature.store import INDEX, load_scores, load_signature, load_stability
 from untrigger.signature.types import Signature
 
 STAGE = "signature"
@@ -32,11 +34,12 @@ STAGE = "signature"
 
 @dataclass(frozen=True)
 class Stored:
-    """A signature that was read, and the scores it was chosen from."""
+    """A signature that was read, the scores it was chosen from, and how it settled as pairs were added."""
 
     name: str
     signature: Signature
     scores: ScoreTable
+    stability: tuple[Stability, ...]
 
 
 def anatomy(folders: Sequence[Path], output: Path) -> AnatomyResult:
@@ -53,7 +56,12 @@ def anatomy(folders: Sequence[Path], output: Path) -> AnatomyResult:
     result = AnatomyResult(
         version=__version__,
         signatures=tuple(
-            SignaturePlaces(name=one.name, counts=channel_counts(one.signature), heads=len(one.signature.heads))
+            SignaturePlaces(
+                name=one.name,
+                counts=channel_counts(one.signature),
+                heads=len(one.signature.heads),
+                stability=tuple(StabilityResult(**asdict(step)) for step in one.stability),
+            )
             for one in every
         ),
         overlaps=tuple(
@@ -80,7 +88,7 @@ def read_stored(folder: Path) -> Stored:
     """
     for place in (folder, folder / STAGE):
         if (place / INDEX).is_file():
-            return Stored(str(folder), load_signature(place), load_scores(place))
+            return Stored(str(folder), load_signature(place), load_scores(place), load_stability(place))
     raise UsageError(
         f"{folder} holds no signature",
         todo="name the run folder of a purification that was run with --keep-run, or the folder signature in it",

@@ -18,6 +18,15 @@ from untrigger.report.text import ABSENT, markdown, visible
 RESULT, TABLE, MARKDOWN = "signatures.json", "signatures.csv", "signatures.md"
 
 
+class StabilityResult(Part):
+    """What the signature of the first pairs shares with that of all."""
+
+    pairs: int = Field(ge=2)
+    jaccard: float | None = Field(default=None, ge=0, le=1)
+    expected_jaccard: float | None = Field(default=None, ge=0, le=1)
+    """By chance, with as many channels of every block and role."""
+
+
 class SignaturePlaces(Part):
     """One signature: how many channels of each block and role."""
 
@@ -26,6 +35,8 @@ class SignaturePlaces(Part):
     counts: tuple[ChannelCount, ...]
     heads: int = Field(ge=0)
     """Selected heads."""
+    stability: tuple[StabilityResult, ...] = ()
+    """For 2, 3, ... of its pairs; empty where it was not stored, or came from two pairs."""
 
 
 class OverlapResult(Part):
@@ -70,6 +81,8 @@ def markdown_text(result: AnatomyResult) -> str:
     lines += [f"{number}. {markdown(one.name)}" for number, one in enumerate(result.signatures, start=1)]
     for number, one in enumerate(result.signatures, start=1):
         lines += ["", f"## {number}", "", *_markdown_table(places_rows(one))]
+        if one.stability:
+            lines += ["", *_markdown_table(stability_rows(one))]
     if result.overlaps:
         lines += ["", "## Overlap", "", *_markdown_table(overlap_rows(result.overlaps))]
     return "\n".join(lines) + "\n"
@@ -80,6 +93,8 @@ def render_anatomy(result: AnatomyResult) -> RenderableType:
     parts: list[RenderableType] = []
     for number, one in enumerate(result.signatures, start=1):
         parts += [Text(visible(f"{number}. {one.name}"), style="bold"), _table(places_rows(one))]
+        if one.stability:
+            parts.append(_table(stability_rows(one)))
     if result.overlaps:
         parts += [Text("overlap", style="bold"), _table(overlap_rows(result.overlaps))]
     return Group(*parts)
@@ -92,6 +107,12 @@ def places_rows(signature: SignaturePlaces) -> list[tuple[str, ...]]:
     by_place = {(count.layer, count.role): count for count in signature.counts}
     rows = [(str(block), *(_count(by_place.get((block, role))) for role in roles)) for block in blocks]
     return [("block", *roles), *rows]
+
+
+def stability_rows(signature: SignaturePlaces) -> list[tuple[str, ...]]:
+    """Heading and a row for every number of pairs below all."""
+    rows = [(str(one.pairs), _number(one.jaccard), _number(one.expected_jaccard)) for one in signature.stability]
+    return [("first pairs", "Jaccard with all", "by chance"), *rows]
 
 
 def overlap_rows(overlaps: Sequence[OverlapResult]) -> list[tuple[str, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +17,7 @@ from torch import Tensor
 from untrigger.errors import InputRefused, UntriggerError
 from untrigger.files import disk_errors, sync, write_text_atomic
 from untrigger.models.architecture import Projection, Role
+from untrigger.signature.overlap import Stability
 from untrigger.signature.score import ChannelScores
 from untrigger.signature.select import ScoreTable
 from untrigger.signature.types import Head, Signature
@@ -40,6 +43,12 @@ class _StoredHead(_Strict):
     head: NonNegativeInt
 
 
+class _StoredStability(_Strict):
+    pairs: Annotated[int, Field(ge=2)]
+    jaccard: Annotated[float, Field(ge=0, le=1)] | None
+    expected_jaccard: Annotated[float, Field(ge=0, le=1)] | None
+
+
 class _Document(_Strict):
     """signature.json."""
 
@@ -48,10 +57,13 @@ class _Document(_Strict):
     heads: tuple[_StoredHead, ...]
     scored: tuple[_StoredProjection, ...] = ()
     scored_layers: tuple[NonNegativeInt, ...] = ()
+    stability: tuple[_StoredStability, ...] = ()
 
 
-def save_signature(folder: Path, signature: Signature, table: ScoreTable | None = None) -> None:
-    """Write the signature, and what it was chosen from if given, into an existing folder.
+def save_signature(
+    folder: Path, signature: Signature, table: ScoreTable | None = None, settled: Sequence[Stability] = ()
+) -> None:
+    """Write the signature, and what it was chosen from and how it settled if given, into an existing folder.
 
     Raises:
         UntriggerError: the folder cannot be written.
@@ -64,6 +76,7 @@ def save_signature(folder: Path, signature: Signature, table: ScoreTable | None 
         heads=tuple(_StoredHead(layer=head.layer, head=head.head) for head in signature.heads),
         scored=tuple(_stored(p) for p in table.channels) if table else (),
         scored_layers=tuple(table.heads) if table else (),
+        stability=tuple(_StoredStability(**asdict(one)) for one in settled),
     )
     # The document comes last: where it stands, the tensors it names stand too.
     _write_tensors(folder / TENSORS, tensors)
@@ -95,6 +108,12 @@ def load_scores(folder: Path) -> ScoreTable:
         channels[projection] = ChannelScores(*fields)
     heads = {layer: _tensor(tensors, f"{layer}.heads", torch.float64) for layer in document.scored_layers}
     return ScoreTable(channels, heads)
+
+
+def load_stability(folder: Path) -> tuple[Stability, ...]:
+    """Read back how the signature settled (empty if it was not stored); raises as `load_signature`."""
+    document, _ = _read(folder)
+    return tuple(Stability(**one.model_dump()) for one in document.stability)
 
 
 _SCORE_FIELDS = ("strength", "alignment", "score")
