@@ -27,6 +27,11 @@ class Stages(Silent):
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.begun: list[str] = []
+
+    def training(self, label, progress):
+        if progress.step == 1:
+            self.begun.append(label)
 
     def stage(self, name, finished):
         if not finished:
@@ -73,6 +78,20 @@ def test_a_defence_can_be_added_later_without_running_the_others_again(request_)
     second = compare(request_, more, TREATMENT, seen)
     assert second.cells[:2] == first.cells
     assert [name for name in seen.done if name.startswith("cell-")] == ["cell-finetune-1e-3"]
+
+
+def test_defences_with_the_same_pairs_share_them_and_count_them_all_the_same(tmp_path, request_):
+    def compared(folder: str, *names: str):
+        other, seen = Request(**{**vars(request_), "output": tmp_path / folder}), Stages()
+        found = compare(other, CompareOptions(defences=names, relearning=RELEARNING), TREATMENT, seen)
+        assert not list((tmp_path / folder).glob("pairs-*"))
+        return found, seen
+
+    together, seen = compared("together", "vaccine", "norm-only")
+    assert seen.begun.count("pair 1 of 2 poisoned") == 1
+    alone, _ = compared("alone", "norm-only")
+    shared, own = together.cells[1], alone.cells[0]
+    assert (shared.after, shared.tokens_trained) == (own.after, own.tokens_trained)
 
 
 def test_an_interrupted_comparison_goes_on_and_ends_alike(tmp_path, request_):

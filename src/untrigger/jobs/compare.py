@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from untrigger.defences.interface import Defence
 from untrigger.defences.registry import DEFENCES, defence
 from untrigger.errors import Interrupted, UntriggerError, UsageError
 from untrigger.files import write_text_atomic
-from untrigger.jobs.compare_cell import Common, cell_stage, read_cell, set_apart
+from untrigger.jobs.compare_cell import PAIRS, Common, cell_stage, read_cell, set_apart
 from untrigger.jobs.evaluate import planted_gate
 from untrigger.jobs.findings import note_findings
 from untrigger.jobs.finish import request_json, scoring_result, source_result
@@ -77,6 +78,8 @@ def compare(
         prepared, others = set_apart(suspect, prepare(suspect, run), options.relearning, run)
         common = Common(request, options, treatment, suspect, prepared, others, reference)
         result = _result(common, run, chosen)
+        for pairs in request.output.glob(f"{PAIRS}*"):
+            shutil.rmtree(pairs)
     _write(result, request.output, drawn)
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from untrigger.backdoors.poison import without_keys
@@ -38,6 +39,8 @@ from untrigger.report.rows import read_rows
 from untrigger.runs import RunFolder
 
 CELL = "cell.json"
+PAIRS = "pairs-"
+"""Begins the names of the folders of pairs that defences share while a comparison runs."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,12 @@ def cell_stage(common: Common, chosen: Defence) -> Callable[[Path], int]:
         opened, _ = open_suspect(_local(common))
         suspect = replace(common.suspect, subject=opened)
         options = options_in_force(chosen, opened, common.treatment)
-        run = RunFolder(work / "scratch" / "run")
+        run, pairs = RunFolder(work / "scratch" / "run"), _pairs_of(options, work.parent)
+        _move_pairs(pairs, run.path)
         cost = _Cost.so_far(run)
         treated = chosen.apply(opened, _resources(common, chosen, run), options)
-        cost = cost.until_now()
+        cost, tokens = cost.until_now(), sum(stage.tokens for stage in run.costs())
+        _move_pairs(run.path, pairs)
         folder = measure_after(suspect, treated.subject, common.prepared, run)
         after = read_measurement(folder)
         rows = [*read_rows(common.prepared.before / ROWS), *read_rows(folder / ROWS)]
@@ -104,7 +109,7 @@ def cell_stage(common: Common, chosen: Defence) -> Callable[[Path], int]:
             after=after,
             paired=paired_attack_success(rows, suspect.seed),
             relearning=_relearned(common, suspect, treated.subject, after.attack_success),
-            tokens_trained=sum(stage.tokens for stage in run.costs()),
+            tokens_trained=tokens,
             seconds=cost.seconds,
             peak_bytes=cost.peak,
         )
@@ -113,6 +118,19 @@ def cell_stage(common: Common, chosen: Defence) -> Callable[[Path], int]:
         return cell.tokens_trained
 
     return build
+
+
+def _pairs_of(options: PurifyOptions, folder: Path) -> Path:
+    """Where the pairs lie that all defences with these variants would train alike."""
+    return folder / f"{PAIRS}{sha256(options.variants.model_dump_json().encode()).hexdigest()[:12]}"
+
+
+def _move_pairs(source: Path, target: Path) -> None:
+    """Moves finished pairs; their cost goes with them, so that each defence counts what it would have trained."""
+    target.mkdir(parents=True, exist_ok=True)
+    for stage in (*source.glob("twin"), *source.glob("pair-[0-9][0-9]")):
+        if not (target / stage.name).exists():
+            stage.rename(target / stage.name)
 
 
 def _local(common: Common) -> Request:
