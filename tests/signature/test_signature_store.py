@@ -94,3 +94,13 @@ def test_a_missing_folder_says_so(tmp_path: Path, signature):
         load_signature(tmp_path / "absent")
     with pytest.raises(UntriggerError, match=r"cannot be written|cannot write"):
         save_signature(tmp_path / "absent", signature)
+
+
+@pytest.mark.parametrize("field", ["start", "stop"])
+def test_places_beyond_any_matrix_are_refused(tmp_path: Path, tiny, field):
+    save_signature(tmp_path, Signature({tiny.layers[0][0]: (0, 1)}))
+    document = json.loads((tmp_path / "signature.json").read_text())
+    document["projections"][0][field] = 2**70
+    (tmp_path / "signature.json").write_text(json.dumps(document))
+    with pytest.raises(InputRefused, match="not a signature"):
+        load_signature(tmp_path)

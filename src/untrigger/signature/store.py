@@ -29,13 +29,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+_Place = Annotated[int, Field(ge=0, lt=2**31)]  # as the stored indices, which are compared with it
+
+
 class _StoredProjection(_Strict):
     role: Role
     layer: NonNegativeInt
     module: Annotated[str, Field(min_length=1, max_length=1000)]
     axis: Literal[0, 1]
-    start: NonNegativeInt
-    stop: NonNegativeInt
+    start: _Place
+    stop: _Place
 
 
 class _StoredHead(_Strict):
