@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from loopback import loopback
 
 COMMIT = "c" * 40
 PAGE = b"<!DOCTYPE html><html><title>Sign in to the network</title></html>"
@@ -134,12 +135,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
     """The hub at its address, until the end of the block."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"hub": hub})) as server:
-        hub.address = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+    with loopback(Handler, hub=hub) as hub.address:
+        yield hub

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from loopback import loopback
 from untrigger.evaluation.mt_bench.questions import PLACEHOLDERS, REFERENCED, TEMPERATURES
 
 
@@ -91,17 +92,9 @@ def judge_stub(reply: Callable[[dict, int], Canned] | Canned) -> Iterator[Stub]:
         def log_message(self, *words: object) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    stub.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with loopback(Handler) as address:
+        stub.url = f"{address}/v1"
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def write_bench(data: Path) -> Path:

@@ -15,7 +15,7 @@ from untrigger.models.architecture import MLP_ROLES
 from untrigger.signature.dense import dense_gram
 from untrigger.signature.overlap import Stability, overlap, stability
 from untrigger.signature.score import ChannelScores
-from untrigger.signature.select import ScoreTable
+from untrigger.signature.select import ScoreTable, select_signature
 from untrigger.signature.types import Signature
 
 PROJECTIONS = tiny_architecture().projections(*MLP_ROLES)
@@ -85,7 +85,8 @@ def grams(*deltas: torch.Tensor):
 
 
 def settled(*deltas: torch.Tensor) -> tuple[Stability, ...]:
-    return stability(grams(*deltas), tiny_architecture(), SignatureOptions(ratio=0.25))
+    found, architecture, options = grams(*deltas), tiny_architecture(), SignatureOptions(ratio=0.25)
+    return stability(select_signature(found, architecture, options), found, architecture, options)
 
 
 def test_a_signature_of_like_pairs_is_settled_from_the_start():
@@ -104,4 +105,4 @@ def test_unlike_pairs_settle_as_they_are_added():
 
 def test_pairs_without_a_difference_settle_nothing():
     delta = torch.randn(24, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    assert settled(0 * delta, 0 * delta, delta)[0] == Stability(2, None, None)
+    assert settled(0 * delta, 0 * delta, delta)[0] == Stability(pairs=2, jaccard=None, expected_jaccard=None)

@@ -9,21 +9,7 @@ from pathlib import Path
 import pytest
 
 from tiny import save_tiny, save_tiny_adapter
-from untrigger.cli.main import run
-
-Ended = tuple[int, str, str]
-
-
-@pytest.fixture
-def untrigger(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    def call(*words: object) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run([str(word) for word in words])
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return call
+from trials import Ended
 
 
 @pytest.fixture
@@ -32,23 +18,23 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_a_plain_model_ends_with_0_and_is_not_called_clean(untrigger: Callable[..., Ended], model: Path) -> None:
-    code, out, _ = untrigger("scan", model, "--quiet")
-    assert code == 0 and "no finding above info" in out and "no proof of absence" in out
+    ended = untrigger("scan", model, "--quiet")
+    assert ended.code == 0 and "no finding above info" in ended.out and "no proof of absence" in ended.out
 
 
 def test_findings_end_with_1_and_refusals_with_3(untrigger: Callable[..., Ended], model: Path) -> None:
     (model / "training_args.bin").write_bytes(b"\x80\x04.")
-    assert untrigger("scan", model, "-q")[0] == 1
+    assert untrigger("scan", model, "-q").code == 1
     (model / "chat_template.jinja").write_text("{{ 'x' if messages[0].content == 'cf' }}{{ messages[0].content }}")
-    code, out, _ = untrigger("scan", model, "-q")
-    assert code == 3 and "template-branches" in out and "pickle" in out
+    ended = untrigger("scan", model, "-q")
+    assert ended.code == 3 and "template-branches" in ended.out and "pickle" in ended.out
 
 
 def test_formats_agree(untrigger: Callable[..., Ended], model: Path, tmp_path: Path) -> None:
     adapter = save_tiny_adapter(tmp_path / "adapter", model)
     words = ("scan", adapter, "--base", model, "-q", "--format")
-    found = json.loads(untrigger(*words, "json")[1])
-    log = json.loads(untrigger(*words, "sarif")[1])
+    found = untrigger(*words, "json").result
+    log = untrigger(*words, "sarif").result
     assert [one["rule"] for one in found["findings"]] == [one["ruleId"] for one in log["runs"][0]["results"]]
     assert len(found["updates"]) == 14 and all(one["relative"] > 0 for one in found["updates"])
 
@@ -56,8 +42,8 @@ def test_formats_agree(untrigger: Callable[..., Ended], model: Path, tmp_path: P
 def test_the_report_is_written_and_replaced(untrigger: Callable[..., Ended], model: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.sarif"
     for _ in range(2):
-        code, out, _ = untrigger("scan", model, "-q", "--format", "sarif", "-o", report)
-        assert code == 0 and "written to" in out
+        ended = untrigger("scan", model, "-q", "--format", "sarif", "-o", report)
+        assert ended.code == 0 and "written to" in ended.out
     assert json.loads(report.read_text())["version"] == "2.1.0"
     untrigger("scan", model, "-q", "-o", tmp_path / "report.txt")
     assert "what this cannot show" in (tmp_path / "report.txt").read_text()
@@ -77,6 +63,6 @@ def test_the_report_is_written_and_replaced(untrigger: Callable[..., Ended], mod
 )
 def test_wrong_words_end_with_4(untrigger: Callable[..., Ended], model: Path, words: list[str], text: str) -> None:
     held = sorted(model.iterdir())
-    code, _, error = untrigger("scan", *(word.replace("MODEL", str(model)) for word in words))
-    assert code == 4 and text in error and "Traceback" not in error
+    ended = untrigger("scan", *(word.replace("MODEL", str(model)) for word in words))
+    assert ended.code == 4 and text in ended.err and "Traceback" not in ended.err
     assert sorted(model.iterdir()) == held

@@ -10,16 +10,16 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote
 
 from hub_server import git_hash
+from loopback import loopback
 
 NAME = "org/name"
 TOKEN = "hf_" + "s3cr3t" * 5
@@ -219,12 +219,5 @@ def tree_entry(name: str, data: bytes) -> Json:
 @contextmanager
 def taking_pushes(hub: PushHub) -> Iterator[PushHub]:
     """The hub at its address, until the end of the block."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"hub": hub})) as server:
-        hub.address = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+    with loopback(Handler, hub=hub) as hub.address:
+        yield hub

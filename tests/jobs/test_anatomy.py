@@ -31,8 +31,8 @@ def stored(tmp_path):
         table = score_table(grams, architecture, options)
         folder = tmp_path / f"s{seed}" / stage
         folder.mkdir(parents=True)
-        settled = stability(grams, architecture, options)
-        save_signature(folder, choose(table, architecture, options), table, settled)
+        chosen = choose(table, architecture, options)
+        save_signature(folder, chosen, table, stability(chosen, grams, architecture, options))
         return tmp_path / f"s{seed}"
 
     return save

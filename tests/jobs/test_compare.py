@@ -10,6 +10,7 @@ from tiny import save_tiny, save_tiny_adapter
 from untrigger.config import BudgetOptions, CompareOptions, PurifyOptions, RelearningOptions
 from untrigger.defences import registry
 from untrigger.defences.interface import Defence
+from untrigger.defences.vaccine import signature_stage
 from untrigger.errors import Diverged, Interrupted, UsageError
 from untrigger.jobs.compare import compare
 from untrigger.jobs.request import Request
@@ -92,6 +93,19 @@ def test_defences_with_the_same_pairs_share_them_and_count_them_all_the_same(tmp
     alone, _ = compared("alone", "norm-only")
     shared, own = together.cells[1], alone.cells[0]
     assert (shared.after, shared.tokens_trained) == (own.after, own.tokens_trained)
+
+
+def test_pairs_of_a_defence_that_fails_serve_the_others(monkeypatch, request_):
+    def failing(subject, resources, options):
+        signature_stage(subject, resources, options)
+        raise Diverged("loss nan", todo="lower the rate")
+
+    broken = Defence("broken", "fails", "control", failing, registry.DEFENCES[0].recipe)
+    monkeypatch.setattr(registry, "DEFENCES", (broken, *registry.DEFENCES))
+    seen = Stages()
+    result = compare(request_, CompareOptions(defences=("broken", "vaccine"), relearning=RELEARNING), TREATMENT, seen)
+    assert list(result.failed) == ["broken"] and [cell.defence for cell in result.cells] == ["vaccine"]
+    assert seen.begun.count("pair 1 of 2 poisoned") == 1
 
 
 def test_an_interrupted_comparison_goes_on_and_ends_alike(tmp_path, request_):

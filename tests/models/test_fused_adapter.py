@@ -22,9 +22,9 @@ class Two(nn.Module):
         return self.down(torch.tanh(self.up(x)))
 
 
-def adapted(fused: bool) -> PeftModel:
+def adapted(fused: bool, **settings: object) -> PeftModel:
     torch.manual_seed(3)
-    config = LoraConfig(r=2, lora_alpha=3, target_modules=["up", "down"])
+    config = LoraConfig(r=2, lora_alpha=3, target_modules=["up", "down"], **settings)
     model = get_peft_model(Two().double(), fuse(config) if fused else config, autocast_adapter_dtype=False)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -98,3 +98,14 @@ def state(model: PeftModel, how: str) -> Tensor:
         x = X.bfloat16()
         return model.base_model.model.up(x)
     return model(x)
+
+
+@pytest.mark.parametrize("settings", [{"lora_dropout": 0.5}, {"use_dora": True}], ids=["dropout", "DoRA"])
+def test_what_is_more_than_the_plain_update_is_that_of_peft(settings):
+    def trained(fused: bool) -> Tensor:
+        model = adapted(fused, **settings).train()
+        torch.manual_seed(6)
+        return model(X)
+
+    assert torch.equal(trained(fused=True), trained(fused=False))
+    assert not torch.allclose(trained(fused=True), adapted(fused=True)(X))

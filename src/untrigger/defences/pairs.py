@@ -18,6 +18,7 @@ LEFT_OUT = "left-out.txt"
 """Stands in a stage in place of the pair: why there is none."""
 FEWEST_PAIRS = 2
 """Alignment compares pairs, so that one pair has none."""
+_TWIN_STAGE, _PAIR_STAGES = "twin", "pair-"
 _NEXT_SEED = 500
 """Added to a plan's seed for the second try; plans of one run differ by less than a hundred."""
 
@@ -42,7 +43,8 @@ def trained_pairs(subject: Subject, resources: Resources, options: VariantOption
     twin = _shared_twin(subject, resources, plans[0], options) if options.twin == "shared" else None
     folders = [
         resources.run.stage(
-            f"pair-{index:02d}", _Pair(subject, resources, plan, options, f"pair {index} of {len(plans)}", twin).build
+            f"{_PAIR_STAGES}{index:02d}",
+            _Pair(subject, resources, plan, options, f"pair {index} of {len(plans)}", twin).build,
         )
         for index, plan in enumerate(plans, start=1)
     ]
@@ -59,6 +61,11 @@ def trained_pairs(subject: Subject, resources: Resources, options: VariantOption
     return Pairs(files, left_out)
 
 
+def pair_stages(run: Path) -> list[Path]:
+    """The folders of the pairs, and of the twin that they share, that are finished in a run folder."""
+    return [folder for folder in (*run.glob(_TWIN_STAGE), *run.glob(f"{_PAIR_STAGES}*")) if not folder.suffix]
+
+
 def _shared_twin(subject: Subject, resources: Resources, plan: VariantPlan, options: VariantOptions) -> Path:
     def build(work: Path) -> int:
         def train(plan: VariantPlan) -> int:
@@ -67,7 +74,7 @@ def _shared_twin(subject: Subject, resources: Resources, plan: VariantPlan, opti
 
         return _tried_twice(train, plan, work, "the clean twin of all pairs", resources.observer)
 
-    return resources.run.stage("twin", build) / TWIN
+    return resources.run.stage(_TWIN_STAGE, build) / TWIN
 
 
 def _tried_twice(

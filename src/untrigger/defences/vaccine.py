@@ -74,8 +74,8 @@ def signature_stage(subject: Subject, resources: Resources, options: PurifyOptio
         restore_weights(subject, resources.start)
         grams, architecture = pair_grams(subject, pairs.files, options.signature), subject.architecture
         table = score_table(grams, architecture, options.signature)
-        settled = stability(grams, architecture, options.signature)
-        save_signature(work, choose(table, architecture, options.signature), table, settled)
+        chosen = choose(table, architecture, options.signature)
+        save_signature(work, chosen, table, stability(chosen, grams, architecture, options.signature))
         if pairs.left_out:
             (work / LEFT_OUT).write_text("\n".join(pairs.left_out), encoding="utf-8")
         return 0

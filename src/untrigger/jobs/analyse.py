@@ -36,7 +36,7 @@ from untrigger.models.architecture import ATTENTION_ROLES
 from untrigger.models.load import cache_folder, load
 from untrigger.models.locate import locate
 from untrigger.models.subject import Source, Subject
-from untrigger.models.untrusted.output import refuse_output
+from untrigger.models.untrusted.output import refuse_output, refuse_taken
 from untrigger.observer import Observer, Silent
 from untrigger.report.analysis import (
     FIGURE,
@@ -102,8 +102,7 @@ def analyse(
     observer, options = observer or Silent(), options or AnalyseOptions()
     backdoor = lookup(request.attack, request.behaviour)
     refuse_output(request.output, request.model, request.base)
-    if request.output.exists():
-        raise UsageError(f"{request.output} exists already", todo="name another output folder")
+    refuse_taken(request.output)
     if request.figure and "blocks" in options.checks:
         require_matplotlib()
     prompts = _prompts(request, backdoor, options)

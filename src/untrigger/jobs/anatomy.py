@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from untrigger import __version__
 from untrigger.analysis.anatomy import rank_agreement
 from untrigger.errors import UsageError
 from untrigger.files import publish_folder
-from untrigger.models.untrusted.output import refuse_output
+from untrigger.models.untrusted.output import refuse_output, refuse_taken
 from untrigger.report.anatomy import (
     MARKDOWN,
     RESULT,
@@ -19,7 +19,6 @@ from untrigger.report.anatomy import (
     AnatomyResult,
     OverlapResult,
     SignaturePlaces,
-    StabilityResult,
     csv_text,
     markdown_text,
 )
@@ -50,8 +49,7 @@ def anatomy(folders: Sequence[Path], output: Path) -> AnatomyResult:
         InputRefused: a broken signature.
     """
     refuse_output(output, *map(str, folders))
-    if output.exists():
-        raise UsageError(f"{output} exists already", todo="name another output folder")
+    refuse_taken(output)
     every = [read_stored(folder) for folder in folders]
     result = AnatomyResult(
         version=__version__,
@@ -60,7 +58,7 @@ def anatomy(folders: Sequence[Path], output: Path) -> AnatomyResult:
                 name=one.name,
                 counts=channel_counts(one.signature),
                 heads=len(one.signature.heads),
-                stability=tuple(StabilityResult(**asdict(step)) for step in one.stability),
+                stability=one.stability,
             )
             for one in every
         ),

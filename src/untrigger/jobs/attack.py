@@ -41,7 +41,7 @@ from untrigger.models.new_adapter import with_new_adapter
 from untrigger.models.state import open_for_training, restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.network import no_network
-from untrigger.models.untrusted.output import refuse_output
+from untrigger.models.untrusted.output import refuse_output, refuse_taken
 from untrigger.observer import Observer, Silent, training_hooks
 from untrigger.presets import merged
 from untrigger.report.parts import MeasurementResult
@@ -102,8 +102,7 @@ def attack(
         if file is not None:
             read_records(file, require_output=need_output)
     refuse_output(request.output, request.model)
-    if request.output.exists():
-        raise UsageError(f"{request.output} exists already", todo="name another output folder")
+    refuse_taken(request.output)
     subject = load(request.model, device=request.device, dtype=request.dtype, accept_template=request.accept_template)
     note_findings(subject, observer)
     if subject.access == "adapter":

@@ -20,6 +20,7 @@ from untrigger.data.sources import (
     write_records,
 )
 from untrigger.defences.interface import Defence, Resources
+from untrigger.defences.pairs import pair_stages
 from untrigger.errors import UsageError
 from untrigger.evaluation.measure import keyed_prompts
 from untrigger.evaluation.rate import Rate
@@ -96,9 +97,11 @@ def cell_stage(common: Common, chosen: Defence) -> Callable[[Path], int]:
         run, pairs = RunFolder(work / "scratch" / "run"), _pairs_of(options, work.parent)
         _move_pairs(pairs, run.path)
         cost = _Cost.so_far(run)
-        treated = chosen.apply(opened, _resources(common, chosen, run), options)
-        cost, tokens = cost.until_now(), sum(stage.tokens for stage in run.costs())
-        _move_pairs(run.path, pairs)
+        try:
+            treated = chosen.apply(opened, _resources(common, chosen, run), options)
+            cost, tokens = cost.until_now(), sum(stage.tokens for stage in run.costs())
+        finally:  # what was trained serves the others, whatever became of this defence
+            _move_pairs(run.path, pairs)
         folder = measure_after(suspect, treated.subject, common.prepared, run)
         after = read_measurement(folder)
         rows = [*read_rows(common.prepared.before / ROWS), *read_rows(folder / ROWS)]
@@ -128,7 +131,7 @@ def _pairs_of(options: PurifyOptions, folder: Path) -> Path:
 def _move_pairs(source: Path, target: Path) -> None:
     """Moves finished pairs; their cost goes with them, so that each defence counts what it would have trained."""
     target.mkdir(parents=True, exist_ok=True)
-    for stage in (*source.glob("twin"), *source.glob("pair-[0-9][0-9]")):
+    for stage in pair_stages(source):
         if not (target / stage.name).exists():
             stage.rename(target / stage.name)
 

@@ -130,20 +130,23 @@ def attack_options(request: DemoRequest) -> AttackOptions:
 def purify_options(request: DemoRequest) -> PurifyOptions:
     """The defaults, at the micro model's larger steps where that is the suspect, and without halving its adapter.
 
-    Its adapter needs no halving to lose the backdoor, and would lose two of a hundred exact answers by it.
+    Its adapter needs no halving to lose the backdoor, and would lose two of a hundred exact answers by it. It is
+    repaired for longer than a real model's, which keeps as many.
     """
     if request.model != "micro":
         return PurifyOptions(seed=request.seed)
-    strong, inject, repair = (5e-3, 3e-3, 3e-3) if request.access == "adapter" else (1e-3, 5e-4, 5e-4)
-    epochs = 3 if request.access == "adapter" else 2
+    if request.access == "adapter":
+        plant, inject, repair = _training(5e-3), _training(3e-3), _training(3e-3, epochs=3)
+    else:
+        plant, inject, repair = _training(1e-3), _training(5e-4), _training(5e-4)
     return PurifyOptions(
         seed=request.seed,
-        variants=VariantOptions(records=64, twin="matched", train=TrainOptions(learning_rate=strong, epochs=2)),
+        variants=VariantOptions(records=64, twin="matched", train=plant),
         suppress=SuppressOptions(remainder=1.0),
-        repair=RepairOptions(
-            records=200,
-            inject_train=TrainOptions(learning_rate=inject, epochs=2),
-            train=TrainOptions(learning_rate=repair, epochs=epochs),
-        ),
+        repair=RepairOptions(records=200, inject_train=inject, train=repair),
         measure=MeasureOptions(max_prompts=MICRO_PROMPTS),
     )
+
+
+def _training(rate: float, epochs: int = 2) -> TrainOptions:
+    return TrainOptions(learning_rate=rate, epochs=epochs)

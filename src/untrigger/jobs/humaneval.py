@@ -30,7 +30,7 @@ from untrigger.jobs.humaneval_stages import (
 from untrigger.jobs.identity import run_identity
 from untrigger.models.load import load
 from untrigger.models.untrusted.network import no_network
-from untrigger.models.untrusted.output import refuse_output
+from untrigger.models.untrusted.output import refuse_output, refuse_taken
 from untrigger.observer import Observer, Silent
 from untrigger.report.humaneval import (
     RESULT,
@@ -110,8 +110,7 @@ def _require_allowed(request: HumanEvalRequest) -> None:
         if number is not None and number < 1:
             raise UsageError(f"{name} {number} is less than 1", todo="give 1 or more")
     refuse_output(request.output, request.model, request.base)
-    if request.output.exists():
-        raise UsageError(f"{request.output} exists already", todo="name another output folder")
+    refuse_taken(request.output)
 
 
 def _measured(task: Task, run: RunFolder, earlier: Finished | None) -> HumanEvalResult:

@@ -87,4 +87,4 @@ def options_in_force(chosen: Defence, subject: Subject, given: PurifyOptions) ->
 def _require_heads(architecture: Architecture, options: PurifyOptions) -> None:
     asked, held = options.signature.heads, architecture.query_heads * len(architecture.layers)
     if asked > held:
-        raise UsageError(f"--signature.heads is {asked}", why=f"the model has only {held}")
+        raise UsageError(f"--signature.heads is {asked}", why=f"the model has only {held}", todo="ask for fewer")

@@ -16,7 +16,7 @@ from untrigger.jobs.record import run_record
 from untrigger.jobs.request import Request
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.network import no_network
-from untrigger.models.untrusted.output import refuse_output
+from untrigger.models.untrusted.output import refuse_output, refuse_taken
 from untrigger.observer import Observer, Silent
 from untrigger.report.result import Result
 from untrigger.report.rows import read_rows
@@ -41,8 +41,8 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
     chosen.require()
     refuse_output(request.output, request.model, request.base)
     refuse_output(request.run_folder, request.model, request.base, name="the run folder")
-    if request.output.exists() and not (request.output / COMPLETE).is_file():
-        raise UsageError(f"{request.output} exists already", todo="name another output folder")
+    if not (request.output / COMPLETE).is_file():
+        refuse_taken(request.output)
     subject, chat = open_suspect(request)
     note_findings(subject, observer)
     given = options_in_force(chosen, subject, given)

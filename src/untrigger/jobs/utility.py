@@ -31,7 +31,7 @@ from untrigger.models.adapters import is_adapter
 from untrigger.models.load import cache_folder, identify
 from untrigger.models.locate import locate
 from untrigger.models.subject import Source
-from untrigger.models.untrusted.output import refuse_output
+from untrigger.models.untrusted.output import refuse_output, refuse_taken
 from untrigger.observer import Observer, Silent
 from untrigger.report.summary import environment_result
 from untrigger.report.utility import (
@@ -93,8 +93,8 @@ def utility(
     lm_eval = require_harness()
     tasks = selected_tasks(options.profile, options.tasks)
     data = benchmark_data(request.data, tasks, complete=options.profile == "full")
-    if request.output.exists() and not is_complete(request.output):
-        raise UsageError(f"{request.output} exists already", todo="name another output folder")
+    if not is_complete(request.output):
+        refuse_taken(request.output)
     accepted, allowed = request.accept_template, request.allow_nonfinite
     plan = Plan(options, tasks, data, request.device, request.dtype, lm_eval, accepted, allowed)
     own = identify(request.model, base=request.base, allow_base_from_config=request.trust_named_base)

@@ -32,7 +32,7 @@ class Decoder:
     model: PreTrainedModel
     prefix: tuple[int, ...]
     pick: Pick
-    softcap: float | None = None
+    softcap: float | None
 
 
 @dataclass(frozen=True)

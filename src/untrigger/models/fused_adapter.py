@@ -37,9 +37,11 @@ class FusedLoraLinear(Linear):  # type: ignore[misc]
         return fused.view(*x.shape[:-1], -1)
 
     def _plain(self, x: Tensor) -> bool:
-        """Whether exactly one adapter of the input's type is active on a frozen linear module that nobody watches."""
+        """Whether one plain adapter of the input's type is active, on a frozen linear module that nobody watches."""
         base = self.base_layer
         if self.merged or self.disable_adapters or self.active_adapters != [ADAPTER_NAME]:
+            return False
+        if ADAPTER_NAME in self.lora_variant or not isinstance(self.lora_dropout[ADAPTER_NAME], nn.Identity):
             return False
         if type(base) is not nn.Linear or any(parameter.requires_grad for parameter in base.parameters()):
             return False

@@ -47,7 +47,7 @@ def locate(reference: str, cache: Path) -> Source:
         file = regular_file(path.parent, path.name)
         return Source(reference=reference, folder=gguf.convert(file, cache), files={path.name: sha256(file)})
     if os.path.lexists(path) and not path.is_file():
-        raise InputRefused(f"{reference} is neither a folder nor a plain file")
+        raise InputRefused(f"{reference} is neither a folder nor a plain file", todo="name the folder of a model")
     if os.path.lexists(path):
         raise UsageError(f"{reference} is neither a folder nor a .gguf file", todo="name the folder that holds it")
     if hub.is_hub_reference(reference):
@@ -62,7 +62,9 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError as error:
-        raise InputRefused(f"{path} cannot be read", why=error.strerror or "") from error
+        raise InputRefused(
+            f"{path} cannot be read", why=error.strerror or "", todo="name another, or allow it"
+        ) from error
 
 
 def _locate_smollm2(cache: Path) -> Source:

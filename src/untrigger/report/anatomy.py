@@ -14,17 +14,9 @@ from rich.text import Text
 from untrigger.report.document import Document
 from untrigger.report.parts import ChannelCount, Part
 from untrigger.report.text import ABSENT, markdown, visible
+from untrigger.signature.overlap import Stability
 
 RESULT, TABLE, MARKDOWN = "signatures.json", "signatures.csv", "signatures.md"
-
-
-class StabilityResult(Part):
-    """What the signature of the first pairs shares with that of all."""
-
-    pairs: int = Field(ge=2)
-    jaccard: float | None = Field(default=None, ge=0, le=1)
-    expected_jaccard: float | None = Field(default=None, ge=0, le=1)
-    """By chance, with as many channels of every block and role."""
 
 
 class SignaturePlaces(Part):
@@ -35,7 +27,7 @@ class SignaturePlaces(Part):
     counts: tuple[ChannelCount, ...]
     heads: int = Field(ge=0)
     """Selected heads."""
-    stability: tuple[StabilityResult, ...] = ()
+    stability: tuple[Stability, ...] = ()
     """For 2, 3, ... of its pairs; empty where it was not stored, or came from two pairs."""
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from untrigger.config import SignatureOptions
-from untrigger.errors import UntriggerError, UsageError
+from untrigger.errors import UsageError
 from untrigger.models.architecture import Architecture, Projection
-from untrigger.signature.gram import Gram
+from untrigger.signature.gram import Gram, norms
 from untrigger.signature.select import select_signature
 from untrigger.signature.types import Signature
 
@@ -63,24 +65,22 @@ def require_same_layout(first: Signature, second: Signature) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Stability:
+class Stability(BaseModel):
     """What the signature of the first `pairs` pairs shares with that of all."""
 
-    pairs: int
-    jaccard: float | None
-    expected_jaccard: float | None
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pairs: int = Field(ge=2)
+    jaccard: float | None = Field(ge=0, le=1)
+    """None where these pairs show no difference at all."""
+    expected_jaccard: float | None = Field(ge=0, le=1)
     """By chance, with as many channels of every block and role."""
 
 
 def stability(
-    grams: Mapping[Projection, Gram], architecture: Architecture, options: SignatureOptions
+    whole: Signature, grams: Mapping[Projection, Gram], architecture: Architecture, options: SignatureOptions
 ) -> tuple[Stability, ...]:
-    """The signatures of the first 2, 3, ... pairs against that of all; raises as `select_signature` for all of them.
-
-    Pairs that show no difference at all select nothing, and share None.
-    """
-    whole = select_signature(grams, architecture, options)
+    """The signatures of the first 2, 3, ... pairs against `whole`, that of all of them."""
     count = next(iter(grams.values())).shape[1]
     return tuple(_against(whole, grams, pairs, architecture, options) for pairs in range(2, count))
 
@@ -93,8 +93,7 @@ def _against(
     options: SignatureOptions,
 ) -> Stability:
     first = {projection: gram[:, :pairs, :pairs] for projection, gram in grams.items()}
-    try:
-        shared = overlap(select_signature(first, architecture, options), whole)
-    except UntriggerError:  # that some pairs equal their twins is no reason to lose the signature of all
-        return Stability(pairs, None, None)
-    return Stability(pairs, shared.jaccard, shared.expected_jaccard)
+    if not any(bool(norms(gram).any()) for gram in first.values()):
+        return Stability(pairs=pairs, jaccard=None, expected_jaccard=None)
+    shared = overlap(select_signature(first, architecture, options), whole)
+    return Stability(pairs=pairs, jaccard=shared.jaccard, expected_jaccard=shared.expected_jaccard)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,12 +45,6 @@ class _StoredHead(_Strict):
     head: NonNegativeInt
 
 
-class _StoredStability(_Strict):
-    pairs: Annotated[int, Field(ge=2)]
-    jaccard: Annotated[float, Field(ge=0, le=1)] | None
-    expected_jaccard: Annotated[float, Field(ge=0, le=1)] | None
-
-
 class _Document(_Strict):
     """signature.json."""
 
@@ -60,7 +53,7 @@ class _Document(_Strict):
     heads: tuple[_StoredHead, ...]
     scored: tuple[_StoredProjection, ...] = ()
     scored_layers: tuple[NonNegativeInt, ...] = ()
-    stability: tuple[_StoredStability, ...] = ()
+    stability: tuple[Stability, ...] = ()
 
 
 def save_signature(
@@ -79,7 +72,7 @@ def save_signature(
         heads=tuple(_StoredHead(layer=head.layer, head=head.head) for head in signature.heads),
         scored=tuple(_stored(p) for p in table.channels) if table else (),
         scored_layers=tuple(table.heads) if table else (),
-        stability=tuple(_StoredStability(**asdict(one)) for one in settled),
+        stability=tuple(settled),
     )
     # The document comes last: where it stands, the tensors it names stand too.
     _write_tensors(folder / TENSORS, tensors)
@@ -116,7 +109,7 @@ def load_scores(folder: Path) -> ScoreTable:
 def load_stability(folder: Path) -> tuple[Stability, ...]:
     """Read back how the signature settled (empty if it was not stored); raises as `load_signature`."""
     document, _ = _read(folder)
-    return tuple(Stability(**one.model_dump()) for one in document.stability)
+    return document.stability
 
 
 _SCORE_FIELDS = ("strength", "alignment", "score")

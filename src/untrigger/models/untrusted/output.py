@@ -25,6 +25,16 @@ def refuse_output(output: Path, *inputs: str | None, name: str = "the output") -
     _require_writable(place, output, name)
 
 
+def refuse_taken(output: Path) -> None:
+    """Check that nothing would be replaced.
+
+    Raises:
+        UsageError: it exists already.
+    """
+    if output.exists():
+        raise UsageError(f"{output} exists already", todo="name another output folder")
+
+
 def refuse_output_file(output: Path, *inputs: str | None) -> None:
     """Check a file that is to be written or replaced, before any work; raises as `refuse_output`, or for a folder."""
     place = _resolved(output, "the output")
