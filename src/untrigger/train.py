@@ -25,6 +25,7 @@ from untrigger.data.chat import Example
 from untrigger.errors import Diverged, Interrupted, OutOfMemory, UsageError
 from untrigger.models.forward import collate, response_logits, shared_prefix
 from untrigger.models.memory import in_batches, is_out_of_memory
+from untrigger.optimisers import optimiser_for
 from untrigger.training_state import TrainingState, load_state, save_state
 
 Model: TypeAlias = PreTrainedModel | PeftModel
@@ -188,12 +189,7 @@ class _Loop:
         self.parameters = {
             name: p if p.dtype == torch.float32 else nn.Parameter(p.detach().float()) for name, p in self.live.items()
         }
-        self.optimiser = torch.optim.AdamW(
-            list(self.parameters.values()),
-            lr=options.learning_rate,
-            weight_decay=options.weight_decay,
-            fused=True,
-        )
+        self.optimiser = optimiser_for(self.parameters.values(), options)
         self.prefix = shared_prefix([example.prompt for example in examples])
         self.micro = options.micro_batch_size or options.batch_size
         self.device = next(iter(self.live.values())).device

