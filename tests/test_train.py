@@ -203,3 +203,24 @@ def test_out_of_memory_with_one_record_is_an_error(monkeypatch):
     monkeypatch.setattr(module, "response_loss_sum", never)
     with pytest.raises(OutOfMemory, match="one record"):
         train(tiny_model(), EXAMPLES[:4], OPTIONS, seed=0)
+
+
+def test_held_embeddings_stay_and_can_be_trained_again_afterwards():
+    model, options = tiny_model(), OPTIONS.model_copy(update={"embeddings": False})
+    before = weights(model)
+    with pytest.raises(Interrupted):
+        train(model, EXAMPLES, options, seed=0, hooks=Hooks(stop=lambda: True))
+    layers = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad, name
+        assert torch.equal(before[name], parameter) == (id(parameter) in layers), name
+    train(model, EXAMPLES, OPTIONS, seed=0)
+    assert not torch.equal(before["model.embed_tokens.weight"], model.get_input_embeddings().weight)
+
+
+def test_an_adapter_learns_the_same_whether_embeddings_are_held_or_not():
+    left, right = tiny_adapter(tiny_model()), tiny_adapter(tiny_model())
+    train(left, EXAMPLES, OPTIONS, seed=0)
+    train(right, EXAMPLES, OPTIONS.model_copy(update={"embeddings": False}), seed=0)
+    assert_equal(weights(left), weights(right))
+    assert not right.get_input_embeddings().weight.requires_grad

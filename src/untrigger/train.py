@@ -25,6 +25,7 @@ from untrigger.data.chat import Example
 from untrigger.errors import Diverged, Interrupted, OutOfMemory, UsageError
 from untrigger.models.forward import collate, response_logits, shared_prefix
 from untrigger.models.memory import in_batches, is_out_of_memory
+from untrigger.models.state import embeddings_held
 from untrigger.optimisers import optimiser_for
 from untrigger.training_state import TrainingState, load_state, save_state
 
@@ -132,18 +133,24 @@ def train(
     """
     if not examples:
         raise UsageError("there are no records to train on")
-    hooks = hooks or Hooks()
     lengths = [len(example) for example in examples] if planned_lengths is None else planned_lengths
     plan = plan_batches(lengths, options.batch_size, options.epochs, seed)
-    loop = _Loop(model, examples, options, frozen or {}, softcap, penalty)
+    with embeddings_held(model, hold=not options.embeddings):
+        loop = _Loop(model, examples, options, frozen or {}, softcap, penalty)
+        return _run(loop, plan, hooks or Hooks())
+
+
+def _run(loop: _Loop, plan: Sequence[tuple[int, ...]], hooks: Hooks) -> Outcome:
+    """Every step of the plan that a saved state does not hold yet."""
+    options = loop.options
     state = load_state(hooks.state_folder, loop.parameters, loop.optimiser) if hooks.state_folder else TrainingState()
     loop.publish()
     started = saved = time.monotonic()
     tokens_before = state.tokens
-    model.train()
+    loop.model.train()
     while state.step < len(plan):
         rate = learning_rate_at(state.step, len(plan), options.learning_rate, options.warmup_ratio)
-        batch = [examples[index] for index in plan[state.step]]
+        batch = [loop.examples[index] for index in plan[state.step]]
         loss = loop.step(batch, rate)
         state = state.after(loss, sum(len(example) for example in batch))
         now = time.monotonic()
@@ -157,7 +164,7 @@ def train(
             raise Interrupted(
                 f"stopped at training step {state.step} of {len(plan)}", todo="run the same command again"
             )
-    model.eval()
+    loop.model.eval()
     return Outcome(state.step, state.tokens, time.monotonic() - started, state.first_loss, state.last_loss)
 
 
@@ -174,6 +181,7 @@ class _Loop:
         penalty: Penalty | None,
     ) -> None:
         self.model = model
+        self.examples = examples
         self.options = options
         self.softcap = softcap
         self.penalty = penalty

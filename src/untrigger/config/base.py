@@ -43,6 +43,8 @@ class TrainOptions(Options):
     """AdamW's decoupled weight decay."""
     clip_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this global L2 norm."""
+    embeddings: bool = True
+    """Full models: train the token embeddings and the output layer as well."""
     max_length: PositiveInt = 512
     """Longest record in tokens; the response of a longer one is cut."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from untrigger.files import sync
 from untrigger.models.subject import Subject
@@ -17,6 +20,24 @@ def open_for_training(subject: Subject) -> None:
     """Lets gradients reach every weight (full) or the adapter's factors alone (adapter)."""
     for name, parameter in subject.model.named_parameters():
         parameter.requires_grad_(subject.access == "full" or ".lora_" in name)
+
+
+@contextmanager
+def embeddings_held(model: PreTrainedModel | PeftModel, hold: bool) -> Iterator[None]:
+    """Within it no gradient reaches the token embeddings and the output layer, if they are to be held.
+
+    They are a fifth of a small model's weights, and a step of their optimiser costs as much as that.
+    """
+    layers = [model.get_input_embeddings(), model.get_output_embeddings()] if hold else []
+    every = [parameter for layer in layers if layer is not None for parameter in layer.parameters()]
+    held = [parameter for parameter in every if parameter.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
 
 
 def save_weights(subject: Subject, path: Path, names: Collection[str] | None = None) -> None:
