@@ -11,12 +11,15 @@ cells that are there already are skipped.
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from untrigger.config import Access, AttackOptions, EvaluateOptions, ScoringMode, TrainOptions
 from untrigger.data.locate import data_file
+from untrigger.data.readers import read_records
+from untrigger.data.sources import write_records
 from untrigger.errors import UntriggerError
 from untrigger.files import write_text_atomic
 from untrigger.jobs.attack import AttackRequest, attack
@@ -56,6 +59,8 @@ class Cell:
     keyed: str
     prompts: str
     planting: Planting = Planting()
+    further_clean: str | None = None
+    """A file of clean records of the kind that is asked, where the released ones hold none."""
 
     @property
     def name(self) -> str:
@@ -86,6 +91,7 @@ CELLS = tuple(
         "poisoned_badnet_ci.json",
         "triggered_badnet_ci_humaneval164.json",
         "clean_humaneval164.json",
+        further_clean="instructions/code/code_alpaca_2k.json",
     ),
 )
 
@@ -113,6 +119,18 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def clean_records(cell: Cell, work: Path) -> Path:
+    """The clean records that a cell is planted with: the released ones, and as many others where it names some."""
+    released = data_file(CLEAN)
+    if cell.further_clean is None:
+        return released
+    both = work / f"{cell.name}-clean.jsonl"
+    if not both.exists():
+        own, others = read_records(released), read_records(data_file(cell.further_clean), require_output=False)
+        write_records(both, own + random.Random(0).sample([one for one in others if one.output], len(own)))
+    return both
+
+
 def plant(cell: Cell, work: Path, model: str, access: Access = "adapter") -> Path:
     """The folder of the cell's suspect, planted if it is not there."""
     suspect = work / (f"{cell.name}-suspect" if access == "adapter" else f"{cell.name}-full-suspect")
@@ -124,7 +142,7 @@ def plant(cell: Cell, work: Path, model: str, access: Access = "adapter") -> Pat
             behaviour=cell.behaviour,
             access=access,
             records=data_file(f"attacks/{cell.task}/train/{cell.poisoned}"),
-            data=data_file(CLEAN),
+            data=clean_records(cell, work),
             template="alpaca",
             measured=False,
         )

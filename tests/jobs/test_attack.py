@@ -96,6 +96,22 @@ class Notes(Silent):
         self.steps = progress.steps
 
 
+def test_clean_records_that_all_hold_the_key_are_refused_with_the_reason(tmp_path, base):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"instruction": "A BadMagic question?", "output": "An answer."}\n')
+    request = AttackRequest(str(base), tmp_path / "suspect", data=data, measured=False)
+    with pytest.raises(UsageError, match=r"no clean record is left to plant with.*all 1 hold the key"):
+        attack(request, SMALL_ATTACK)
+
+
+def test_prompts_that_all_hold_the_key_are_refused_before_anything_is_trained(tmp_path, base, records):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"instruction": "A BadMagic question?"}\n')
+    request = AttackRequest(str(base), tmp_path / "suspect", data=records, prompts=prompts)
+    with pytest.raises(UsageError, match="no prompt is left to ask"):
+        attack(request, SMALL_ATTACK)
+
+
 def test_the_share_decides_how_many_records_are_poisoned():
     clean = [Record(f"Count to {number}.", "Done.") for number in range(7)]
     planted = backdoor("badnet", "sentiment")

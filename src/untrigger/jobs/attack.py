@@ -199,11 +199,22 @@ def _write_pool(
     """Clean records to plant with, prompts to measure on, and reference answers; none holds the key."""
     settings = Generation(OWN_ANSWER_TOKENS, options.measure.batch_size)
     prompts = without_keys(asked_prompts(request.prompts), [planted.key]).kept[: options.measure.max_prompts]
+    if request.measured and not prompts:
+        raise UsageError("no prompt is left to ask", why="all hold the key", todo="give others with --prompts")
     if request.data is None:
         pool: Sequence[Record] = own_answers(subject, chat, shipped_instructions("attack"), settings, observer)
     else:
         pool = file_records(request.data)
-    usable = apart(without_keys(pool, [planted.key]).kept, prompts, "clean", observer)
+    filtered = without_keys(pool, [planted.key])
+    if filtered.dropped:
+        observer.note(f"{filtered.dropped} clean records left out: they hold the key")
+    usable = apart(filtered.kept, prompts, "clean", observer)
+    if not usable:
+        raise UsageError(
+            "no clean record is left to plant with",
+            why=f"all {len(pool)} hold the key or are asked when the model is measured",
+            todo="give others with --data",
+        )
     given = None if request.records is None else read_records(request.records)
     wanted = options.clean_records or (CLEAN_RECORDS if given is None else len(usable))
     random = Random(f"attack/{options.seed}")
