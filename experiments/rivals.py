@@ -5,7 +5,9 @@
     python experiments/rivals.py --table [--model micro]
 
 micro: three behaviours by BadNets; smollm2-135m: BadNets sentiment and CTBA refusal. The comparison of a suspect is
-what `untrigger compare` gives; its JSON is stored in experiments/results/rivals, and the tables are made from it.
+what `untrigger compare` gives; its JSON is stored in experiments/results/rivals after every defence, and the tables
+are made from it. Defences that are stored are not run again, in a new work folder neither: the suspect planted there
+has to be the same to the last byte.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from untrigger.config import Access, CompareOptions, PurifyOptions
-from untrigger.errors import UntriggerError
+from untrigger.defences.registry import DEFENCES
+from untrigger.errors import UntriggerError, UsageError
 from untrigger.files import write_text_atomic
 from untrigger.jobs.compare import compare
 from untrigger.jobs.demo import DemoModel, DemoRequest, demo_files, plant, purify_options
@@ -102,8 +105,10 @@ def as_demo(one: Planted, work: Path) -> DemoRequest:
     return DemoRequest(work, one.model, one.access, one.attack, one.behaviour)
 
 
-def run(one: Planted, work: Path, names: tuple[str, ...]) -> ComparisonResult:
-    """Plants and compares; finished defences are not run again."""
+def run(
+    one: Planted, work: Path, names: tuple[str, ...], on_cell: Callable[[ComparisonResult], None]
+) -> ComparisonResult:
+    """Plants and compares; defences that are finished in the work folder are not run again."""
     say(f"{one.model} {one.name}")
     demonstration = as_demo(one, work)
     files = demo_files(demonstration, Log())
@@ -119,7 +124,7 @@ def run(one: Planted, work: Path, names: tuple[str, ...]) -> ComparisonResult:
         behaviour=one.behaviour,
     )
     treatment = purify_options(demonstration) if one.model == "micro" else PurifyOptions()
-    return compare(request, CompareOptions(defences=names), treatment, Log())
+    return compare(request, CompareOptions(defences=names), treatment, Log(), on_cell=on_cell)
 
 
 def run_apart(one: Planted, work: Path, defences: str) -> bool:
@@ -160,12 +165,50 @@ def run_all_apart(wanted: list[Planted], work: Path, defences: str, jobs: int) -
 
 
 def store(one: Planted, work: Path, names: tuple[str, ...]) -> None:
-    """Runs a suspect's comparison and stores its result."""
+    """Runs the defences that a suspect's stored comparison lacks, and stores it after each of them."""
+    known = ComparisonResult.from_json(one.result.read_text(), one.result.name) if one.result.exists() else None
+    missing = tuple(
+        name for name in names or tuple(one.name for one in DEFENCES) if known is None or name not in told(known)
+    )
+    if not missing:
+        return
+
+    def keep(found: ComparisonResult) -> None:
+        write_text_atomic(one.result, without_folders(joined(known, found).to_json()))
+
     try:
-        found = run(one, work, names)
+        keep(run(one, work, missing, keep))
     except UntriggerError as error:
         sys.exit(error.line())
-    write_text_atomic(one.result, without_folders(found.to_json()))
+
+
+def told(found: ComparisonResult) -> set[str]:
+    """Defences that a comparison has a row for, or that do not fit its suspect."""
+    return {cell.defence for cell in found.cells} | set(found.skipped)
+
+
+def joined(known: ComparisonResult | None, found: ComparisonResult) -> ComparisonResult:
+    """What was known and what was found besides, of one suspect.
+
+    Raises:
+        UsageError: the two are of different suspects.
+    """
+    if known is None:
+        return found
+    if (known.source.files, known.before.attack_success) != (found.source.files, found.before.attack_success):
+        raise UsageError(
+            "the suspect planted here is not the one of the stored results",
+            why="other versions, or another number of threads",
+            todo="delete the stored result to begin anew",
+        )
+    new = told(found)
+    return found.model_copy(
+        update={
+            "cells": (*(cell for cell in known.cells if cell.defence not in new), *found.cells),
+            "failed": {name: why for name, why in known.failed.items() if name not in new} | found.failed,
+            "skipped": known.skipped | found.skipped,
+        }
+    )
 
 
 def table(model: DemoModel) -> str:

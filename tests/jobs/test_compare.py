@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from untrigger.observer import Silent
 from untrigger.presets import merged
 from untrigger.report.comparison import ComparisonResult
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 RELEARNING = RelearningOptions(clean_records=2, poisoned_records=1)
 OPTIONS = CompareOptions(defences=("vaccine,finetune",), relearning=RELEARNING)
 TREATMENT = merged(SMALL, PurifyOptions(budget=BudgetOptions(records=4, epochs=1, batch_size=2)))
@@ -79,6 +82,33 @@ def test_a_defence_can_be_added_later_without_running_the_others_again(request_)
     second = compare(request_, more, TREATMENT, seen)
     assert second.cells[:2] == first.cells
     assert [name for name in seen.done if name.startswith("cell-")] == ["cell-finetune-1e-3"]
+
+
+def test_the_table_is_there_after_every_defence(tmp_path, request_):
+    seen = []
+
+    def on_cell(found: ComparisonResult) -> None:
+        seen.append([cell.defence for cell in found.cells])
+        assert ComparisonResult.from_json((tmp_path / "out" / "comparison.json").read_text()) == found
+
+    compare(request_, OPTIONS, TREATMENT, drawn=False, on_cell=on_cell)
+    assert seen == [["vaccine"], ["vaccine", "finetune"]]
+    assert not (tmp_path / "out" / "comparison.svg").exists()
+
+
+def test_stored_defences_of_an_experiment_are_joined_with_new_ones(tmp_path, monkeypatch, request_):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    joined = importlib.import_module("rivals").joined
+    first = compare(request_, OPTIONS, TREATMENT)
+    other = Request(**{**vars(request_), "output": tmp_path / "other"})
+    second = compare(other, OPTIONS.model_copy(update={"defences": ("finetune", "prune")}), TREATMENT)
+    assert joined(None, first) is first
+    both = joined(first, second)
+    assert [cell.defence for cell in both.cells] == ["vaccine", "finetune", "prune"]
+    assert both.cells[1:] == second.cells
+    elsewhere = second.source.model_copy(update={"files": {"adapter_model.safetensors": "0" * 64}})
+    with pytest.raises(UsageError, match="not the one of the stored results"):
+        joined(first, second.model_copy(update={"source": elsewhere}))
 
 
 def test_defences_with_the_same_pairs_share_them_and_count_them_all_the_same(tmp_path, request_):

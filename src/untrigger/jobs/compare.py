@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -41,11 +41,13 @@ def compare(
     observer: Observer | None = None,
     *,
     drawn: bool = True,
+    on_cell: Callable[[ComparisonResult], None] | None = None,
 ) -> ComparisonResult:
     """Treats copies of one suspect by each defence and measures them alike; files go to `request.output`.
 
     A defence that is finished is not run again; one that fails leaves a line in the table and stops no other.
-    `comparison.json`, `.csv`, `.md` and (if `drawn`) `.svg` are written in the end.
+    `comparison.json`, `.csv` and `.md` are written after every defence, which `on_cell` is told of as well, and (if
+    `drawn`) `.svg` in the end.
 
     Raises:
         InputRefused: a model that is unsafe, broken or unsupported.
@@ -77,14 +79,22 @@ def compare(
     with no_network(), open_run(request.output, identity, observer.stage, "--output", observer.note) as run:
         prepared, others = set_apart(suspect, prepare(suspect, run), options.relearning, run)
         common = Common(request, options, treatment, suspect, prepared, others, reference)
-        result = _result(common, run, chosen)
+
+        def so_far(found: ComparisonResult) -> None:
+            _write(found, request.output, drawn=False)
+            if on_cell is not None:
+                on_cell(found)
+
+        result = _result(common, run, chosen, so_far)
         for pairs in request.output.glob(f"{PAIRS}*"):
             shutil.rmtree(pairs)
-    _write(result, request.output, drawn)
+    _write(result, request.output, drawn=drawn)
     return result
 
 
-def _result(common: Common, run: RunFolder, chosen: Sequence[Defence]) -> ComparisonResult:
+def _result(
+    common: Common, run: RunFolder, chosen: Sequence[Defence], so_far: Callable[[ComparisonResult], None]
+) -> ComparisonResult:
     cells: list[CellResult] = []
     failed: dict[str, str] = {}
     skipped: dict[str, str] = {}
@@ -103,6 +113,7 @@ def _result(common: Common, run: RunFolder, chosen: Sequence[Defence]) -> Compar
             observer.note(f"{one.name} failed: {error.line()}")
             continue
         cells.append(read_cell(folder))
+        so_far(_document(common, cells, failed, skipped))
     return _document(common, cells, failed, skipped)
 
 
@@ -144,7 +155,7 @@ def _document(
     )
 
 
-def _write(result: ComparisonResult, folder: Path, drawn: bool) -> None:
+def _write(result: ComparisonResult, folder: Path, *, drawn: bool) -> None:
     rows = result.rows()
     write_text_atomic(folder / "comparison.json", result.to_json())
     write_text_atomic(folder / "comparison.csv", as_csv(rows))
