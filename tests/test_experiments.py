@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from untrigger.backdoors.synthetic import BEHAVIOURS
+from untrigger.config import PurifyOptions
+from untrigger.defences.registry import defence
+from untrigger.presets import default_options, merged
 from untrigger.report.analysis import AnalysisResult
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +46,31 @@ def test_the_published_cells_are_eleven_and_their_names_plantable(monkeypatch):
 
     assert len({cell.name for cell in CELLS}) == len(CELLS) == 11
     assert all(lookup(cell.attack, cell.behaviour).behaviour.task == cell.task for cell in CELLS)
+
+
+def test_the_grid_holds_six_cells_in_both_settings_and_leaves_their_family_out(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    import grid
+
+    assert len({one.name for one in grid.SUSPECTS}) == len(grid.SUSPECTS) == 12
+    own = {"sentiment": "insult", "refusal": "refusal", "code": "code"}
+    for one in grid.SUSPECTS:
+        families = grid.TREATMENTS["held-out"].options(one.cell).variants.families
+        assert len(families) == len(BEHAVIOURS) - 1 and own[one.cell.behaviour] not in families
+        assert grid.TREATMENTS["default"].options(one.cell) == PurifyOptions()
+    assert {defence(one.defence).name for one in grid.TREATMENTS.values()} == {"vaccine", "paper", "finetune"}
+    assert grid.table().startswith("| suspect | treatment |")
+
+
+@pytest.mark.parametrize("access", ["adapter", "full"])
+def test_every_ablation_changes_the_defaults_of_its_setting(monkeypatch, access):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    import ablation
+
+    ours = default_options(access)
+    changed = {name: merged(ours, options) for name, options in ablation.VARIATIONS.items()}
+    assert changed.pop("default") == ours
+    assert all(options != ours for options in changed.values())
 
 
 @pytest.mark.parametrize("path", ANALYSES, ids=lambda path: path.stem)
