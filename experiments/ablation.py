@@ -227,13 +227,18 @@ def stored_at(suspect: str, variation: str) -> Path:
     return RESULTS / f"{suspect}.{variation}.json"
 
 
+def stored() -> list[Ablation]:
+    """All results there are, by suspect and in the order of the variations."""
+    order = list(VARIATIONS)
+    found = [Ablation.from_json(file.read_text(), file.name) for file in RESULTS.glob("*.json")]
+    return sorted(found, key=lambda one: (one.suspect, order.index(one.variation)))
+
+
 def table() -> str:
     """Everything stored, a line a suspect and variation."""
     headings = ("suspect", "variation", "before", "suppressed", "repaired", "without the key", "perplexity", "tokens")
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
-    order = list(VARIATIONS)
-    found = [Ablation.from_json(file.read_text(), file.name) for file in RESULTS.glob("*.json")]
-    for one in sorted(found, key=lambda one: (one.suspect, order.index(one.variation))):
+    for one in stored():
         before, after = one.before.perplexity, one.after.perplexity
         cells = (
             one.suspect,

@@ -137,6 +137,11 @@ class Runner:
         write_text_atomic(file, without_folders(found.to_json()))
 
 
+def stored() -> bool:
+    """Whether there is any result."""
+    return any(RESULTS.glob("*.json"))
+
+
 def table() -> str:
     """What is stored, a line a suspect and treatment."""
     headings = (

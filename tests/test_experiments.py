@@ -27,6 +27,13 @@ def test_the_readme_shows_the_committed_results():
     assert check(ROOT / "experiments" / "tables.py") == 0
 
 
+def test_the_page_of_results_shows_the_committed_ones():
+    assert check(ROOT / "experiments" / "page.py") == 0
+    told = (ROOT / "docs" / "results.md").read_text()
+    cells = (ROOT / "experiments" / "results" / "attacks").glob("*.consistent.json")
+    assert all(f"| {path.name.removesuffix('.consistent.json')} | consistent |" in told for path in cells)
+
+
 def test_a_stale_table_is_found_and_rewritten(tmp_path):
     (tmp_path / "experiments" / "results").mkdir(parents=True)
     script = tmp_path / "experiments" / "tables.py"

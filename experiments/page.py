@@ -1,0 +1,79 @@
+"""Writes docs/results.md from experiments/results; `--check` only says whether it is up to date."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import ablation
+import attacks
+import calibration
+import grid
+import rivals
+
+from untrigger.report.analysis import AnalysisResult, markdown_text
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "results.md"
+OPENING = """# Results
+
+Written by `python experiments/page.py` from the files in experiments/results. Two cores (AVX2), no GPU, fp32, seed 0,
+one run each; 95 % Wilson intervals in brackets. What was tried on the way, and what failed, is in [LOG.md](LOG.md);
+the results of the demonstrations are in the [README](../README.md). Every command goes on where it was interrupted,
+and leaves what is stored as it is. `DIR` is a folder with the released data sets, `WORK` one for what is unfinished.
+"""
+
+
+def sections() -> Iterator[str]:
+    """Heading, command and table of every experiment that has results."""
+    yield _section(
+        "Published cells planted in SmolLM2-135M",
+        "UNTRIGGER_DATA=DIR python experiments/attacks.py --work WORK",
+        attacks.table(),
+    )
+    if grid.stored():
+        yield _section(
+            "Default and rivals on published cells",
+            f"UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --treatments {' '.join(grid.TREATMENTS)}",
+            grid.table(),
+        )
+    for model in rivals.BACKDOORS:
+        if table := rivals.table(model):
+            yield _section(
+                f"All defences on {model}",
+                f"python experiments/rivals.py --work WORK --model {model} --jobs 2",
+                table,
+            )
+    for path in sorted((HERE / "results" / "analyse").glob("*.json")):
+        found = AnalysisResult.from_json(path.read_text(encoding="utf-8"), path.name)
+        text = markdown_text(found).replace("\n# ", "\n### ").replace("\n## ", "\n#### ").removeprefix("# ")
+        yield _section(f"The publication's sanity checks: {path.stem}", "untrigger analyse (docs/LOG.md)", text)
+    yield _section(
+        "What canaries foretell",
+        "python experiments/calibration.py --work WORK",
+        calibration.table(calibration.stored()),
+    )
+    if ablation.stored():
+        yield _section(
+            "One option changed at a time, on development backdoors",
+            "python experiments/ablation.py --work WORK --suspect NAME --variations NAMES",
+            ablation.table(),
+        )
+
+
+def _section(title: str, command: str, body: str) -> str:
+    return f"## {title}\n\n`{command}`\n\n{body.strip()}\n"
+
+
+def main() -> int:
+    """Exit code 1 if the page was (or, with `--check`, is) out of date."""
+    fresh = "\n".join([OPENING, *sections()])
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(fresh, encoding="utf-8")
+        return 0
+    return int(not PAGE.exists() or fresh != PAGE.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
