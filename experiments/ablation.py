@@ -69,6 +69,13 @@ def _rates(inject: float, repair: float, batch_size: int = 4) -> RepairOptions:
     )
 
 
+def _through(inject: float, repair: float) -> RepairOptions:
+    return merged(_rates(inject, repair), RepairOptions(through="adapter"))
+
+
+_VARIANTS_THROUGH_ADAPTER = VariantOptions(through="adapter", train=TrainOptions(learning_rate=1e-3))
+
+
 VARIATIONS: dict[str, PurifyOptions] = {
     "default": PurifyOptions(),
     "ratio-0.01": PurifyOptions(signature=SignatureOptions(ratio=0.01)),
@@ -90,6 +97,10 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "embeddings-held": PurifyOptions(
         variants=VariantOptions(train=_HELD), repair=RepairOptions(inject_train=_HELD, train=_HELD)
     ),
+    "through-adapter": PurifyOptions(repair=_through(5e-4, 3.5e-4)),
+    "through-adapter-gently": PurifyOptions(repair=_through(3e-4, 2e-4)),
+    "through-adapter-strongly": PurifyOptions(repair=_through(1e-3, 5e-4)),
+    "all-through-adapter": PurifyOptions(variants=_VARIANTS_THROUGH_ADAPTER, repair=_through(5e-4, 3.5e-4)),
     "rates-1e-4-5e-5": PurifyOptions(repair=_rates(1e-4, 5e-5)),
     "rates-5e-5-3e-5": PurifyOptions(repair=_rates(5e-5, 3e-5)),
     "rates-3e-5-2e-5": PurifyOptions(repair=_rates(3e-5, 2e-5)),

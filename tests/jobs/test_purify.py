@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from jobs_options import SMALL
 from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
 from untrigger.cli.options import DEFENCE_NAMES
-from untrigger.config import BudgetOptions, PurifyOptions, RepairOptions, SignatureOptions
+from untrigger.config import BudgetOptions, PurifyOptions, RepairOptions, SignatureOptions, VariantOptions
 from untrigger.defences.registry import DEFENCES
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
@@ -46,6 +46,25 @@ def test_an_adapter_of_each_family_is_purified_in_its_own_format(tmp_path, recor
     assert {n: t.shape for n, t in before.items()} == {n: t.shape for n, t in after.items()}
 
 
+THROUGH_ADAPTER = merged(
+    SMALL,
+    PurifyOptions(
+        variants=VariantOptions(through="adapter"), repair=RepairOptions(through="adapter", freeze_suppressed=True)
+    ),
+)
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_a_full_model_is_purified_through_an_adapter_in_its_own_format(tmp_path, records, family):
+    suspect = save_tiny(tmp_path / "suspect", family)
+    result = purify(Request(str(suspect), tmp_path / "out", data=records), THROUGH_ADAPTER)
+    before, after = load_file(suspect / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    assert {n: t.shape for n, t in before.items()} == {n: t.shape for n, t in after.items()}
+    moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert moved and not any("embed" in name or "norm" in name or "lm_head" in name for name in moved)
+    assert result.signature is not None and result.signature.selected > 0
+
+
 @pytest.fixture
 def suspect(tmp_path: Path) -> Path:
     """A tiny random llama."""
@@ -69,13 +88,14 @@ class StopAfter(Silent):
         return self.left <= 0
 
 
-def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, suspect, records):
-    purify(Request(str(suspect), tmp_path / "whole", data=records), SMALL)
+@pytest.mark.parametrize("options", [SMALL, THROUGH_ADAPTER], ids=["weights", "adapter"])
+def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, suspect, records, options):
+    purify(Request(str(suspect), tmp_path / "whole", data=records), options)
     broken = Request(str(suspect), tmp_path / "broken", data=records)
     interruptions = 0
     for _ in range(40):
         try:
-            purify(broken, SMALL, StopAfter(2))
+            purify(broken, options, StopAfter(2))
             break
         except Interrupted:
             interruptions += 1
@@ -131,6 +151,13 @@ def test_without_suppression_of_frozen_channels_nothing_regrows(tmp_path, suspec
     zeroed = frozen.model_copy(update={"suppress": frozen.suppress.model_copy(update={"value": "zero"})})
     result = purify(Request(str(suspect), tmp_path / "out", data=records), zeroed)
     assert result.regrowth == 0.0
+
+
+def test_an_adapter_is_not_treated_through_another(tmp_path, records):
+    base = save_tiny(tmp_path / "base")
+    suspect = save_tiny_adapter(tmp_path / "suspect", base)
+    with pytest.raises(UsageError, match="are for whole models"):
+        purify(Request(str(suspect), tmp_path / "out", base=str(base), data=records), THROUGH_ADAPTER)
 
 
 def test_paper_preset_leaves_out_injection(tmp_path, suspect, records):

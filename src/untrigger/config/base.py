@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 TemplateName = Literal["chat", "alpaca"]
 Access = Literal["full", "adapter"]
+Through = Literal["weights", "adapter"]
+"""What a training of a whole model moves: all its weights, or a LoRA adapter that becomes a part of them."""
 ScoringMode = Literal["consistent", "legacy-raw"]
 Deployed = Literal["merged", "int4", "int4-merged"]
 """An adapter merged into its base; linear modules rounded to four bits, an adapter's base alone or both together."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from untrigger.config.base import Options, TrainOptions, split_names
+from untrigger.config.base import AdapterOptions, Options, Through, TrainOptions, split_names
 
 
 class VariantOptions(Options):
@@ -23,6 +23,9 @@ class VariantOptions(Options):
     twin: Literal["shared", "matched", "published"] = "shared"
     """matched: a pair's clean twin takes as many steps as the poisoned one; shared: one such twin for all pairs;
     published: it sees the clean half only."""
+    through: Through = "weights"
+    """Whole models: what the pairs' trainings move, all weights or a LoRA adapter."""
+    adapter: AdapterOptions = AdapterOptions()
     train: TrainOptions = TrainOptions(learning_rate=1e-3, epochs=3)
 
     @field_validator("families", "kinds")
@@ -70,6 +73,9 @@ class RepairOptions(Options):
     """Synthetic keys, at most, that injection and repair take turns with."""
     key_bearing: bool = True
     """Add records that bear our synthetic keys and their clean answers."""
+    through: Through = "weights"
+    """Whole models: what injection and repair move, all weights or a LoRA adapter that is merged in the end."""
+    adapter: AdapterOptions = AdapterOptions()
     freeze_suppressed: bool = False
     """Keep the suppressed channels as they are."""
     train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=4)

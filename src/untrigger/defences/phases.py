@@ -14,6 +14,7 @@ from untrigger.defences.interface import Resources
 from untrigger.models.state import restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.observer import training_hooks
+from untrigger.runs import RunFolder
 from untrigger.train import Penalty
 from untrigger.treatment import fine_tune
 
@@ -52,6 +53,16 @@ def trained(
         return tokens
 
     return resources.run.stage(stage, build) / WEIGHTS
+
+
+def fresh_adapter(tuned: Subject, run: RunFolder, stage: str) -> Path:
+    """The file of a fresh adapter's weights, which every training through it begins with."""
+
+    def save(work: Path) -> int:
+        save_weights(tuned, work / WEIGHTS)
+        return 0
+
+    return run.stage(stage, save) / WEIGHTS
 
 
 def suspect_again(subject: Subject, resources: Resources) -> Callable[[], None]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
 from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
+from untrigger.defences.phases import fresh_adapter
 from untrigger.defences.suppression import suppressed
 from untrigger.defences.titration import Titration
 from untrigger.extraction import pair_grams
+from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.signature.overlap import stability
@@ -67,6 +69,15 @@ def _treated(
 
 def signature_stage(subject: Subject, resources: Resources, options: PurifyOptions) -> Path:
     """The folder of the signature with the scores it was chosen from; pairs are trained where they are missing."""
+    variants = options.variants
+    if subject.access == "adapter" or variants.through == "weights":
+        return _signature_stage(subject, resources, options)
+    with through_adapter(subject, variants.adapter, resources.seed, merged=False) as tuned:
+        start = fresh_adapter(tuned, resources.run, "variants-adapter")
+        return _signature_stage(tuned, replace(resources, start=start), options)
+
+
+def _signature_stage(subject: Subject, resources: Resources, options: PurifyOptions) -> Path:
     finished = resources.run.finished("signature")
     pairs = Pairs((), ()) if finished else trained_pairs(subject, resources, options.variants)
 

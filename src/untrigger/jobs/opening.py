@@ -79,6 +79,12 @@ def options_in_force(chosen: Defence, subject: Subject, given: PurifyOptions) ->
         raise UsageError(
             "--suppress.remainder scales an adapter's update", why="this is a whole model", todo="leave it out"
         )
+    if subject.access == "adapter" and "adapter" in (options.variants.through, options.repair.through):
+        raise UsageError(
+            "--variants.through and --repair.through are for whole models",
+            why="this is an adapter, which is trained itself",
+            todo="leave them out",
+        )
     _require_heads(subject.architecture, options)
     chosen.check(subject.architecture, options)
     return options
