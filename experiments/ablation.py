@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import cast, get_args
@@ -34,25 +34,23 @@ from untrigger.config import (
     VariantOptions,
 )
 from untrigger.defences.interface import Resources
-from untrigger.defences.pairs import trained_pairs
 from untrigger.defences.registry import defence
 from untrigger.defences.suppression import suppressed
+from untrigger.defences.vaccine import signature_stage
 from untrigger.errors import UntriggerError
 from untrigger.evaluation.attack_success import tally
 from untrigger.evaluation.measure import Asking, keyed_prompts
-from untrigger.extraction import pair_grams
 from untrigger.files import write_text_atomic
 from untrigger.jobs.demo import DemoModel, DemoRequest, demo_files, plant, purify_options
 from untrigger.jobs.opening import open_suspect, options_in_force
 from untrigger.jobs.preparation import Prepared, Suspect, measure_after, prepare, read_measurement
 from untrigger.jobs.request import Request
-from untrigger.models.state import restore_weights
 from untrigger.presets import merged
 from untrigger.report.document import Document
 from untrigger.report.parts import EnvironmentResult, MeasurementResult, RateResult
 from untrigger.report.summary import environment_result
 from untrigger.runs import RunFolder, open_run
-from untrigger.signature.select import choose, score_table
+from untrigger.signature.store import load_signature
 
 RESULTS = Path(__file__).parent / "results" / "ablation"
 PREFIX = "development-"
@@ -62,19 +60,14 @@ _HELD = TrainOptions(embeddings=False)
 _ONE_GRADIENT = TrainOptions(optimiser="gradient", epochs=1, batch_size=256, micro_batch_size=4)
 
 
-def _rates(inject: float, repair: float, batch_size: int = 4) -> RepairOptions:
+def _rates(inject: float, repair: float) -> RepairOptions:
     return RepairOptions(
-        inject_train=TrainOptions(learning_rate=inject, batch_size=batch_size),
-        train=TrainOptions(learning_rate=repair, batch_size=batch_size),
+        inject_train=TrainOptions(learning_rate=inject, batch_size=4),
+        train=TrainOptions(learning_rate=repair, batch_size=4),
     )
 
 
-def _through(inject: float, repair: float) -> RepairOptions:
-    return merged(_rates(inject, repair), RepairOptions(through="adapter"))
-
-
-_VARIANTS_THROUGH_ADAPTER = VariantOptions(through="adapter", train=TrainOptions(learning_rate=1e-3))
-
+_THROUGH_ADAPTER = merged(_rates(5e-4, 3.5e-4), RepairOptions(through="adapter"))
 
 VARIATIONS: dict[str, PurifyOptions] = {
     "default": PurifyOptions(),
@@ -94,18 +87,17 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "frozen": PurifyOptions(repair=RepairOptions(freeze_suppressed=True)),
     "no-injection": PurifyOptions(repair=RepairOptions(inject=False)),
     "clean-repair": PurifyOptions(repair=RepairOptions(inject=False, key_bearing=False)),
+    "rates-1e-4-1e-4": PurifyOptions(repair=_rates(1e-4, 1e-4)),
+    "rates-5e-5-3e-5": PurifyOptions(repair=_rates(5e-5, 3e-5)),
     "embeddings-held": PurifyOptions(
         variants=VariantOptions(train=_HELD), repair=RepairOptions(inject_train=_HELD, train=_HELD)
     ),
-    "through-adapter": PurifyOptions(repair=_through(5e-4, 3.5e-4)),
-    "through-adapter-gently": PurifyOptions(repair=_through(3e-4, 2e-4)),
-    "through-adapter-strongly": PurifyOptions(repair=_through(1e-3, 5e-4)),
-    "all-through-adapter": PurifyOptions(variants=_VARIANTS_THROUGH_ADAPTER, repair=_through(5e-4, 3.5e-4)),
-    "rates-1e-4-5e-5": PurifyOptions(repair=_rates(1e-4, 5e-5)),
-    "rates-5e-5-3e-5": PurifyOptions(repair=_rates(5e-5, 3e-5)),
-    "rates-3e-5-2e-5": PurifyOptions(repair=_rates(3e-5, 2e-5)),
+    "repair-through-adapter": PurifyOptions(repair=_THROUGH_ADAPTER),
+    "all-through-adapter": PurifyOptions(
+        variants=VariantOptions(through="adapter", train=TrainOptions(learning_rate=1e-3)), repair=_THROUGH_ADAPTER
+    ),
 }
-"""Name -> what is set beside the setting's own defaults. Rates are named injection first, then repair."""
+"""Name -> what is set beside the setting's own defaults; some are for whole models alone."""
 
 
 class Ablation(Document):
@@ -171,12 +163,8 @@ class Bench:
         resources = Resources(self.suspect.chat, self.prepared.clean, options.seed, own, self.prepared.start, Log())
         subject = self.suspect.subject
         shared = RunFolder(self.run.path / f"pairs-{_digest(options.variants)}", Log().stage)
-        pairs = trained_pairs(subject, replace(resources, run=shared), options.variants)
-        restore_weights(subject, resources.start)
-        grams = pair_grams(subject, pairs.files, options.signature)
-        signature = choose(
-            score_table(grams, subject.architecture, options.signature), subject.architecture, options.signature
-        )
+        folder = signature_stage(subject, resources, options, kept=shared)
+        signature = load_signature(folder)
 
         def ask(work: Path) -> int:
             suppressed(subject, resources, options, signature, repair=False)

@@ -18,6 +18,7 @@ from untrigger.extraction import pair_grams
 from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
+from untrigger.runs import RunFolder
 from untrigger.signature.overlap import stability
 from untrigger.signature.select import choose, score_table
 from untrigger.signature.store import load_scores, load_signature, save_signature
@@ -67,19 +68,24 @@ def _treated(
     return replace(treated, limits=(_SYNTHETIC, *left_out, *treated.limits))
 
 
-def signature_stage(subject: Subject, resources: Resources, options: PurifyOptions) -> Path:
-    """The folder of the signature with the scores it was chosen from; pairs are trained where they are missing."""
-    variants = options.variants
+def signature_stage(
+    subject: Subject, resources: Resources, options: PurifyOptions, *, kept: RunFolder | None = None
+) -> Path:
+    """The folder of the signature with the scores it was chosen from; pairs are trained where they are missing.
+
+    Pairs are stages of the run, or of `kept`, where several runs can share them.
+    """
+    variants, pairs = options.variants, replace(resources, run=kept or resources.run)
     if subject.access == "adapter" or variants.through == "weights":
-        return _signature_stage(subject, resources, options)
+        return _signature_stage(subject, resources, pairs, options)
     with through_adapter(subject, variants.adapter, resources.seed, merged=False) as tuned:
-        start = fresh_adapter(tuned, resources.run, "variants-adapter")
-        return _signature_stage(tuned, replace(resources, start=start), options)
+        start = fresh_adapter(tuned, pairs.run, "variants-adapter")
+        return _signature_stage(tuned, replace(resources, start=start), replace(pairs, start=start), options)
 
 
-def _signature_stage(subject: Subject, resources: Resources, options: PurifyOptions) -> Path:
+def _signature_stage(subject: Subject, resources: Resources, for_pairs: Resources, options: PurifyOptions) -> Path:
     finished = resources.run.finished("signature")
-    pairs = Pairs((), ()) if finished else trained_pairs(subject, resources, options.variants)
+    pairs = Pairs((), ()) if finished else trained_pairs(subject, for_pairs, options.variants)
 
     def extract(work: Path) -> int:
         restore_weights(subject, resources.start)
