@@ -22,7 +22,7 @@ class GradientSteps(torch.optim.Optimizer):
     """Steps along the gradient, each as long as AdamW's first: the rate times the root of the number of entries.
 
     AdamW's first steps move every entry by nearly the rate, so that all channels move alike and only their directions
-    tell them apart (docs/explanation/method.md). Here a channel moves as far as its gradient is large. One such step
+    tell them apart. Here a channel moves as far as its gradient is large. One such step
     over all records is the direction that planting sets out in, for one backward pass.
     """
 

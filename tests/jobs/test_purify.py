@@ -146,8 +146,9 @@ def test_a_known_backdoor_is_measured_with_its_interval(tmp_path, suspect, recor
     assert "BadMagic" in json.loads(rows[3])["prompt"]
 
 
-def test_without_suppression_of_frozen_channels_nothing_regrows(tmp_path, suspect, records):
-    frozen = merged(SMALL, PurifyOptions(repair=RepairOptions(freeze_suppressed=True)))
+@pytest.mark.parametrize("options", [SMALL, THROUGH_ADAPTER], ids=["weights", "adapter"])
+def test_frozen_channels_do_not_regrow(tmp_path, suspect, records, options):
+    frozen = merged(options, PurifyOptions(repair=RepairOptions(freeze_suppressed=True)))
     zeroed = frozen.model_copy(update={"suppress": frozen.suppress.model_copy(update={"value": "zero"})})
     result = purify(Request(str(suspect), tmp_path / "out", data=records), zeroed)
     assert result.regrowth == 0.0

@@ -16,7 +16,7 @@ from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.signature.types import Signature
-from untrigger.suppress import regrowth, suppressed_mask, suppressed_norm
+from untrigger.suppress import regrowth, suppressed_mask, suppressed_norm, zero_adapter_channels_
 from untrigger.treatment import suppress_, treatment_records
 
 
@@ -58,12 +58,13 @@ def _repair_through_adapter(
     subject: Subject, resources: Resources, options: PurifyOptions, signature: Signature
 ) -> None:
     """Injection and repair of an adapter on the suppressed model, which takes up the adapter's update in the end."""
-    repair = options.repair
+    repair, frozen = options.repair, None
     with through_adapter(subject, repair.adapter, resources.seed, merged=True) as tuned:
-        own = replace(resources, start=fresh_adapter(tuned, resources.run, "adapter"))
-        frozen = None
         if repair.freeze_suppressed:
+            # Columns of lora_A begin at random: frozen as they are, they would move the channels with lora_B.
+            zero_adapter_channels_(tuned.model, signature, tuned.architecture)
             frozen = suppressed_mask(tuned.model, signature, tuned.architecture, "adapter")
+        own = replace(resources, start=fresh_adapter(tuned, resources.run, "adapter"))
         restore_weights(tuned, _repaired(tuned, own, options, suspect_again(tuned, own), frozen))
 
 
