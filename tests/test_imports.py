@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "untrigger"
 LEVELS = (
     {"errors", "files", "checksums"},
     {"config"},
-    {"models", "data", "backdoors", "train", "training_state", "observer"},
+    {"models", "data", "backdoors", "train", "training_state", "optimisers", "observer"},
     {
         "variants",
         "signature",
