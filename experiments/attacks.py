@@ -125,9 +125,8 @@ def clean_records(cell: Cell, work: Path) -> Path:
     if cell.further_clean is None:
         return released
     both = work / f"{cell.name}-clean.jsonl"
-    if not both.exists():
-        own, others = read_records(released), read_records(data_file(cell.further_clean), require_output=False)
-        write_records(both, own + random.Random(0).sample([one for one in others if one.output], len(own)))
+    own, others = read_records(released), read_records(data_file(cell.further_clean), require_output=False)
+    write_records(both, own + random.Random(0).sample([one for one in others if one.output], len(own)))
     return both
 
 

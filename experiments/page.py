@@ -24,13 +24,15 @@ the results of the demonstrations are in the [README](../README.md). Every comma
 and leaves what is stored as it is. `DIR` is a folder with the released data sets, `WORK` one for what is unfinished.
 """
 
+OLDER = "BadNets sentiment is of an earlier planting (240 + 120 records), kept for its two modes: docs/LOG.md."
+
 
 def sections() -> Iterator[str]:
     """Heading, command and table of every experiment that has results."""
     yield _section(
         "Published cells planted in SmolLM2-135M",
         "UNTRIGGER_DATA=DIR python experiments/attacks.py --work WORK",
-        attacks.table(),
+        f"{attacks.table()}\n\n{OLDER}",
     )
     if grid.stored():
         yield _section(

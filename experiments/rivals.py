@@ -167,9 +167,8 @@ def run_all_apart(wanted: list[Planted], work: Path, defences: str, jobs: int) -
 def store(one: Planted, work: Path, names: tuple[str, ...]) -> None:
     """Runs the defences that a suspect's stored comparison lacks, and stores it after each of them."""
     known = ComparisonResult.from_json(one.result.read_text(), one.result.name) if one.result.exists() else None
-    missing = tuple(
-        name for name in names or tuple(one.name for one in DEFENCES) if known is None or name not in told(known)
-    )
+    wanted = names or tuple(row.name for row in DEFENCES)
+    missing = tuple(name for name in wanted if known is None or name not in told(known))
     if not missing:
         return
 
