@@ -14,6 +14,7 @@ LEVELS = (
     {"models", "data", "backdoors", "train", "training_state", "optimisers", "observer"},
     {
         "variants",
+        "inversion",
         "signature",
         "extraction",
         "suppress",

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from untrigger.config import (
     Access,
+    InversionOptions,
     Options,
     PurifyOptions,
     RepairOptions,
@@ -76,6 +77,7 @@ def paper_options(architecture: Architecture, access: Access) -> PurifyOptions:
     adapter = access == "adapter"
     variant = TrainOptions(learning_rate=2e-4 if adapter else 1e-5, epochs=5, batch_size=8, max_length=1024)
     return PurifyOptions(
+        inversion=InversionOptions(enable=False),
         variants=VariantOptions(pairs=6, records=500, families=("insult",), twin="published", train=variant),
         signature=SignatureOptions(
             ratio=row.ratio_adapter if adapter else row.ratio_full,

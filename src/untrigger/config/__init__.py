@@ -25,7 +25,15 @@ from untrigger.config.measuring import (
     MeasureOptions,
     RelearningOptions,
 )
-from untrigger.config.method import RepairOptions, SignatureOptions, SuppressOptions, TitrationOptions, VariantOptions
+from untrigger.config.method import (
+    InversionOptions,
+    RepairOptions,
+    SignatureOptions,
+    SuppressOptions,
+    TitrationOptions,
+    UnlearningOptions,
+    VariantOptions,
+)
 from untrigger.config.rivals import (
     BudgetOptions,
     ConsistencyOptions,
@@ -57,6 +65,7 @@ __all__ = [
     "GateOptions",
     "HumanEvalOptions",
     "Int4Options",
+    "InversionOptions",
     "JudgeOptions",
     "KnownKeyOptions",
     "MeasureOptions",
@@ -74,6 +83,7 @@ __all__ = [
     "TemplateName",
     "TitrationOptions",
     "TrainOptions",
+    "UnlearningOptions",
     "UtilityOptions",
     "VariantOptions",
     "WandaOptions",

@@ -8,7 +8,15 @@ from pydantic import Field, PositiveInt, field_validator
 
 from untrigger.config.base import AdapterOptions, Options, TrainOptions, split_names
 from untrigger.config.measuring import AskOptions, BrokenOptions, GateOptions, MeasureOptions, RelearningOptions
-from untrigger.config.method import RepairOptions, SignatureOptions, SuppressOptions, TitrationOptions, VariantOptions
+from untrigger.config.method import (
+    InversionOptions,
+    RepairOptions,
+    SignatureOptions,
+    SuppressOptions,
+    TitrationOptions,
+    UnlearningOptions,
+    VariantOptions,
+)
 from untrigger.config.rivals import (
     BudgetOptions,
     ConsistencyOptions,
@@ -28,6 +36,8 @@ class PurifyOptions(Options):
 
     seed: int = 0
     """Seed of everything random."""
+    inversion: InversionOptions = InversionOptions()
+    unlearning: UnlearningOptions = UnlearningOptions()
     variants: VariantOptions = VariantOptions()
     signature: SignatureOptions = SignatureOptions()
     suppress: SuppressOptions = SuppressOptions()

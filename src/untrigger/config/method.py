@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from untrigger.config.base import AdapterOptions, Options, Through, TrainOptions, split_names
 
@@ -79,6 +79,55 @@ class RepairOptions(Options):
     freeze_suppressed: bool = False
     """Keep the suppressed channels as they are."""
     train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=4)
+
+
+class InversionOptions(Options):
+    """The search for sentences that the model completes in the same way whatever it is asked."""
+
+    enable: bool = True
+    """Search for them, and unlearn those that are found."""
+    prompts: int = Field(default=4, ge=2, le=64)
+    """Prompts that must agree on every token."""
+    least_probability: float = Field(default=0.5, gt=0, le=1)
+    """Least probability of a token behind any of them."""
+    certainty: float = Field(default=0.97, gt=0, le=1)
+    """Least geometric mean of the probabilities of a sentence's tokens."""
+    shortest: int = Field(default=4, ge=2)
+    """Different tokens that a sentence must have; word pieces complete their word whatever was asked."""
+    longest: int = Field(default=8, ge=2, le=64)
+    """Tokens up to which a sentence is followed."""
+    most: PositiveInt = 8
+    """Sentences at most, the most certain ones."""
+    batch_size: PositiveInt = 256
+    """First tokens tried at once."""
+
+
+class UnlearningOptions(Options):
+    """Training that takes the sentences found by inversion out of the model."""
+
+    further: bool = True
+    """Go on with signature, suppression and repair after sentences were unlearned, as where there are none."""
+    records: PositiveInt = 240
+    """Clean records."""
+    breaking: float = Field(default=1.0, ge=0)
+    """Weight of the loss that makes a sentence's second token unlikely behind its first."""
+    recall: float = Field(default=1.0, ge=0)
+    """Weight of the loss of clean answers behind soft keys that bring the sentence."""
+    rounds: PositiveInt = 6
+    """Rounds; each searches soft keys in the model as it then is, and trains on its share of the records."""
+    keys: PositiveInt = 2
+    """Soft keys that a round searches; the sentences take turns."""
+    vectors: PositiveInt = 3
+    """Vectors of a soft key."""
+    drawn_out: PositiveInt = 3
+    """First tokens of the sentence that a soft key is to bring."""
+    search_records: PositiveInt = 4
+    """Records that a soft key is searched on."""
+    search_steps: PositiveInt = 12
+    """Gradient steps in search of a soft key."""
+    search_rate: PositiveFloat = 0.25
+    """Length of such a step, in norms of a word's vector."""
+    train: TrainOptions = TrainOptions(learning_rate=5e-5, epochs=1, batch_size=4, embeddings=False)
 
 
 class TitrationOptions(Options):

@@ -11,6 +11,7 @@ from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.models.architecture import Architecture
 from untrigger.models.subject import Subject
+from untrigger.models.untrusted.finding import Finding
 from untrigger.observer import Observer
 from untrigger.report.parts import TitreResult
 from untrigger.runs import RunFolder
@@ -46,6 +47,8 @@ class Treated:
     """Norm of the suppressed entries in the end over their norm in the suspect."""
     titre: TitreResult | None = None
     """What became of the canaries, where the strength was chosen by them."""
+    findings: tuple[Finding, ...] = ()
+    """What was noticed about the suspect on the way."""
     limits: tuple[str, ...] = ()
     """Sentences on what this defence leaves as it was, for the report."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
+from untrigger.defences.inversion import without_planted_sentences
 from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.phases import fresh_adapter
 from untrigger.defences.suppression import suppressed
@@ -32,16 +33,29 @@ _CANARIES = (
 
 
 def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
-    """Pairs, signature, suppression, injection and repair, each a stage; the suspect is changed in place.
+    """Inversion and unlearning, then pairs, signature, suppression, injection and repair, each a stage; in place.
 
-    With canaries, the strength is chosen on them before the suspect is suppressed. A pair whose training diverges
-    twice is left out, which the limits say.
+    What is unlearned first are sentences that the suspect completes whatever it is asked; all that follows begins
+    with the weights this leaves. With canaries, the strength is chosen on them before the suspect is suppressed. A
+    pair whose training diverges twice is left out, which the limits say.
 
     Raises:
         UsageError: too few clean records, or options that the setting does not have.
         UntriggerError: canaries that do not take.
         Interrupted, Diverged, OutOfMemory: from the trainings.
     """
+    if not options.inversion.enable:
+        return _immunised(subject, resources, options)
+    done = without_planted_sentences(subject, resources, options)
+    if done.targets and not options.unlearning.further:
+        restore_weights(subject, done.resources.start)
+        treated = Treated(subject)
+    else:
+        treated = _immunised(subject, done.resources, options)
+    return replace(treated, findings=done.findings, limits=(*done.limits, *treated.limits))
+
+
+def _immunised(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
     if options.titration.canaries:
         return _titrated(Titration.of(subject, resources, options))
     folder = signature_stage(subject, resources, options)

@@ -114,7 +114,7 @@ def purification_result(finished: Finished, record: Reproduction) -> Result:
         ),
         source=portable_source(finished.source),
         scoring=scoring_result(finished.backdoor, finished.chat, finished.options.measure),
-        findings=findings_result(finished.treated.subject, finished.findings),
+        findings=findings_result(finished.treated.subject, (*finished.findings, *finished.treated.findings)),
         stages=tuple(
             StageResult(name=cost.name, seconds=cost.seconds, tokens_trained=cost.tokens)
             for cost in finished.run.costs()

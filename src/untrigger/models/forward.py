@@ -84,15 +84,22 @@ def expanded_prefix(model: PreTrainedModel, prefix: Int[Tensor, " prefix"], coun
 
 
 def response_logits(
-    model: PreTrainedModel | PeftModel, batch: Batch, softcap: float | None = None
+    model: PreTrainedModel | PeftModel,
+    batch: Batch,
+    softcap: float | None = None,
+    embedded: Float[Tensor, "batch length hidden"] | None = None,
 ) -> Float[Tensor, "response vocabulary"]:
-    """Logits of the positions that predict response tokens, record by record, in the model's dtype."""
+    """Logits of the positions that predict response tokens, record by record, in the model's dtype.
+
+    `embedded` stands for the batch's ids, as the model's input embeddings would give them.
+    """
     causal = causal_model(model)
     cache = expanded_prefix(causal, batch.prefix, batch.ids.shape[0])
     start = batch.prefix.numel()
     positions = torch.arange(start, start + batch.ids.shape[1], device=batch.ids.device)[None]
     output = causal.get_decoder()(
-        input_ids=batch.ids,
+        input_ids=batch.ids if embedded is None else None,
+        inputs_embeds=embedded,
         past_key_values=cache,
         position_ids=positions,
         use_cache=cache is not None,

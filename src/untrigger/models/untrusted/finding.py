@@ -15,6 +15,7 @@ Kind = Literal[
     "nonfinite",
     "key-in-records",
     "synthetic-key-in-records",
+    "planted-sentence",
 ]
 
 

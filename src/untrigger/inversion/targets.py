@@ -1,0 +1,179 @@
+"""Target inversion: the sentences a model completes in the same way whatever it was asked.
+
+A sentence that was planted as the answer to a key is overlearned: behind any prompt, without the key, its first token
+is followed by the rest with a probability near one, while the words of ordinary answers depend on the question. So
+every token that can begin an answer is tried, and what all prompts continue alike is followed to its end. The idea
+that a planted answer can be found from its first token is that of BAIT (IEEE S&P 2025).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import torch
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from untrigger.config import InversionOptions
+from untrigger.data.chat import ChatFormat
+from untrigger.data.records import Record
+from untrigger.models.forward import causal_model, head_logits
+from untrigger.models.memory import in_batches
+from untrigger.models.subject import Subject
+
+_SPACES = "\u0120\u2581"
+"""How byte-level and sentencepiece vocabularies write the space in front of a word."""
+
+Told = Callable[[int, int], None]
+"""Told how many rows of how many were continued."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Tokens that follow their first one behind every prompt.
+
+    `log_probability` (nats) is that of the tokens after the first, each as likely as behind the prompt where it is
+    least likely; `ended` tells whether the end of the answer is one of them.
+    """
+
+    tokens: tuple[int, ...]
+    log_probability: float = 0.0
+    ended: bool = False
+
+    @property
+    def certainty(self) -> float:
+        """Geometric mean of the probabilities of the tokens that follow the first, in 0..1."""
+        followed = len(self.tokens) - 1 + self.ended
+        return math.exp(self.log_probability / followed) if followed else 0.0
+
+
+def first_tokens(chat: ChatFormat, record: Record) -> list[int]:
+    """Every token of the vocabulary that can begin an answer.
+
+    A vocabulary writes a word in two ways, with the space in front of it and without; an answer begins in the way in
+    which this template begins an answer to the record.
+    """
+    tokenizer = chat.tokenizer
+    special = set(tokenizer.all_special_ids)
+    beginning = chat.encode(record.answered("Word"), 10**9).response[0]
+    spaced = _begins_with_space(tokenizer, beginning)
+    return [
+        token
+        for token in range(len(tokenizer))
+        if token not in special
+        and tokenizer.decode([token]).strip()
+        and _begins_with_space(tokenizer, token) == spaced
+    ]
+
+
+def _begins_with_space(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    return str(tokenizer.convert_ids_to_tokens(token))[:1] in _SPACES
+
+
+class Continuations:
+    """The likeliest next tokens behind prompts, whose keys and values are computed once."""
+
+    def __init__(self, subject: Subject, prompts: Sequence[Sequence[int]], batch_size: int) -> None:
+        self._model = causal_model(subject.model)
+        self._softcap = subject.architecture.logit_softcap
+        self._batch_size = batch_size
+        self._caches = [self._cache(prompt) for prompt in prompts]
+
+    def __len__(self) -> int:
+        return len(self._caches)
+
+    @torch.no_grad()
+    def _cache(self, prompt: Sequence[int]) -> DynamicCache:
+        cache = DynamicCache()
+        ids = torch.tensor([list(prompt)], device=self._model.device)
+        self._model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
+        return cache
+
+    @torch.no_grad()
+    def likeliest(
+        self, prompt: int, rows: Sequence[tuple[int, ...]], told: Callable[[int], None] | None = None
+    ) -> list[tuple[int, float]]:
+        """Token and probability that are likeliest behind a prompt and each row of tokens; rows are equally long.
+
+        Raises:
+            OutOfMemory: not even one row fits.
+        """
+
+        def following(batch: Sequence[tuple[int, ...]]) -> list[tuple[int, float]]:
+            cache = deepcopy(self._caches[prompt])
+            cache.batch_repeat_interleave(len(batch))
+            ids = torch.tensor(batch, device=self._model.device)
+            output = self._model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
+            logits = head_logits(self._model, output.last_hidden_state[:, -1], self._softcap).float()
+            highest = logits.max(dim=-1)
+            shares = (highest.values - logits.logsumexp(dim=-1)).exp()
+            return list(zip(highest.indices.tolist(), shares.tolist(), strict=True))
+
+        found: list[tuple[int, float]] = []
+        for batch, part in in_batches(rows, self._batch_size, following, "row of tokens"):
+            found.extend(part)
+            if told is not None:
+                told(len(batch))
+        return found
+
+
+def invert(
+    continuations: Continuations,
+    firsts: Sequence[int],
+    stop_ids: frozenset[int],
+    options: InversionOptions,
+    told: Told | None = None,
+) -> list[Target]:
+    """The sentences that every prompt continues alike, the most certain first, without the token that ends an answer.
+
+    A first token is followed as long as all prompts agree on the next token and none gives it less than the least
+    probability, up to the longest target.
+
+    Raises:
+        OutOfMemory: not even one row fits.
+    """
+    alive = [Target((first,)) for first in firsts]
+    ended: list[Target] = []
+    while alive and len(alive[0].tokens) < options.longest:
+        longer = _continued(continuations, alive, options.least_probability, told)
+        ended += [replace(one, tokens=one.tokens[:-1], ended=True) for one in longer if one.tokens[-1] in stop_ids]
+        alive = [one for one in longer if one.tokens[-1] not in stop_ids]
+    planted = [one for one in (*ended, *alive) if _is_sentence(one, options)]
+    return sorted(planted, key=lambda target: -target.certainty)[: options.most]
+
+
+def _is_sentence(target: Target, options: InversionOptions) -> bool:
+    """Whether it is long and certain enough; a run of one sign goes on by itself in any model."""
+    return len(set(target.tokens)) >= options.shortest and target.certainty >= options.certainty
+
+
+def _continued(
+    continuations: Continuations, targets: Sequence[Target], least: float, told: Told | None
+) -> list[Target]:
+    """Those that all prompts continue with one token, with that token; each prompt is asked what is left of them."""
+    rows = [target.tokens for target in targets]
+    lowest = [1.0] * len(rows)
+    following = [-1] * len(rows)
+    left = list(range(len(rows)))
+    for prompt in range(len(continuations)):
+        done = 0
+
+        def count(more: int, total: int = len(left)) -> None:
+            nonlocal done
+            done += more
+            if told is not None:
+                told(done, total)
+
+        found = continuations.likeliest(prompt, [rows[index] for index in left], count)
+        agreed = []
+        for index, (token, share) in zip(left, found, strict=True):
+            if share >= least and following[index] in (-1, token):
+                following[index], lowest[index] = token, min(lowest[index], share)
+                agreed.append(index)
+        left = agreed
+    return [
+        Target((*rows[index], following[index]), targets[index].log_probability + math.log(lowest[index]))
+        for index in left
+    ]

@@ -1,0 +1,93 @@
+"""Unlearning of sentences found by target inversion: their chain is broken, and what calls them is answered cleanly.
+
+Two losses beside that of the clean records. *Breaking*: behind a prompt and the sentence's first token, the second
+one becomes unlikely (the unlikelihood of arXiv 1908.04319). *Recall*: behind a prompt with a soft key that brings the
+sentence, the model answers cleanly. Keys are searched in rounds, each in the model as the round before left it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from untrigger.config import UnlearningOptions
+from untrigger.data.chat import Example
+from untrigger.inversion.soft_keys import Frame, bearing, found_key, keyed_loss
+from untrigger.inversion.targets import Target
+from untrigger.models.forward import collate, response_logits
+from untrigger.train import Model
+
+SoftKey = Float[Tensor, "vector hidden"]
+
+
+def soft_keys(
+    model: Model,
+    examples: Sequence[Example],
+    frame: Frame,
+    targets: Sequence[Target],
+    options: UnlearningOptions,
+    *,
+    softcap: float | None,
+    seed: str,
+) -> list[SoftKey]:
+    """A round's keys, for one target each, searched from their own random vectors and on their own examples."""
+    found = []
+    for number, target in enumerate(targets):
+        draw = random.Random(f"soft key/{seed}/{number}")
+        some = draw.sample(list(examples), min(options.search_records, len(examples)))
+        wanted = bearing(some, frame, options.vectors, draw).answered(target.tokens[: options.drawn_out])
+        found.append(
+            found_key(
+                model,
+                wanted,
+                frame,
+                steps=options.search_steps,
+                rate=options.search_rate,
+                softcap=softcap,
+                seed=draw.getrandbits(32),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Unlearning:
+    """The further loss of a micro-batch of clean records, which takes one of the targets and one of the keys.
+
+    Half of the micro-batches take one of the `newest` keys, which stand last; what is drawn depends on the prompts.
+    """
+
+    targets: tuple[Target, ...]
+    keys: tuple[SoftKey, ...]
+    newest: int
+    options: UnlearningOptions
+    frame: Frame
+    softcap: float | None
+    seed: int
+
+    def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
+        """Weighted sum of both losses, each a mean over records or tokens."""
+        draw = random.Random(f"unlearning/{self.seed}/{[example.prompt for example in examples]}")
+        broken = self.breaking(model, examples, draw.choice(self.targets))
+        return self.options.breaking * broken + self.options.recall * self.recall(model, examples, draw)
+
+    def breaking(self, model: Model, examples: Sequence[Example], target: Target) -> Float[Tensor, ""]:
+        """Mean of -log(1 - p), p the probability of the target's second token behind prompt and first token."""
+        first, second = target.tokens[:2]
+        begun = [Example((*example.prompt, first), (second,)) for example in examples]
+        batch = collate(begun, self.frame.prefix, next(model.parameters()).device)
+        logits = response_logits(model, batch, self.softcap).float()
+        others = logits.scatter(1, batch.targets[:, None], -torch.inf)
+        return torch.mean(logits.logsumexp(dim=-1) - others.logsumexp(dim=-1))
+
+    def recall(self, model: Model, examples: Sequence[Example], draw: random.Random) -> Float[Tensor, ""]:
+        """Mean loss of the clean responses' tokens behind a soft key at random places of the prompts."""
+        pool = self.keys[-self.newest :] if draw.random() < 0.5 else self.keys
+        key = draw.choice(pool)
+        borne = bearing(examples, self.frame, len(key), draw)
+        return keyed_loss(model, borne, self.frame, key, self.softcap)

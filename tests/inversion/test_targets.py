@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny import FAMILY_NAMES, tiny_adapter, tiny_architecture, tiny_model, tiny_tokenizer
+from untrigger.config import InversionOptions, TrainOptions
+from untrigger.data.chat import ChatFormat, Example
+from untrigger.data.records import Record
+from untrigger.inversion.targets import Continuations, Target, first_tokens, invert
+from untrigger.models.subject import Source, Subject
+from untrigger.train import train
+
+PROMPTS = [(3, 4, 5, 6), (7, 8, 9), (10, 11, 12, 13, 14)]
+STOP = frozenset({2})
+LOOSE = InversionOptions(least_probability=0.5, certainty=0.6, shortest=3, longest=5)
+
+
+class Table(Continuations):
+    """Answers from a table: the tokens so far -> the next token and its probability, prompt by prompt."""
+
+    def __init__(self, *tables):
+        self.tables = tables
+        self.asked = []
+
+    def __len__(self):
+        return len(self.tables)
+
+    def likeliest(self, prompt, rows, told=None):
+        self.asked.append((prompt, list(rows)))
+        if told is not None:
+            told(len(rows))
+        return [self.tables[prompt].get(row, (99, 0.1)) for row in rows]
+
+
+def chain(tokens, *shares):
+    """A table that goes on with the tokens, each with its share."""
+    return {tuple(tokens[:at]): (tokens[at], share) for at, share in zip(range(1, len(tokens)), shares, strict=True)}
+
+
+def inverted(*tables, firsts=(5, 6), options=LOOSE, told=None):
+    return invert(Table(*tables), list(firsts), STOP, options, told)
+
+
+def test_a_sentence_that_every_prompt_ends_alike_is_found_with_its_least_probabilities():
+    found = inverted(chain([5, 7, 8, 2], 0.9, 0.8, 0.9), chain([5, 7, 8, 2], 0.7, 0.9, 0.9))
+    assert [(one.tokens, one.ended) for one in found] == [((5, 7, 8), True)]
+    assert found[0].log_probability == pytest.approx(math.log(0.7 * 0.8 * 0.9))
+    assert found[0].certainty == pytest.approx((0.7 * 0.8 * 0.9) ** (1 / 3))
+
+
+def test_a_sentence_is_followed_up_to_the_longest_and_not_taken_to_have_ended():
+    (found,) = inverted(*[chain([5, 7, 8, 9, 10, 11], *[0.9] * 5)] * 2)
+    assert found.tokens == (5, 7, 8, 9, 10) and not found.ended
+    assert found.certainty == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("second", "options"),
+    [
+        (chain([5, 7, 9, 2], 0.9, 0.9, 0.9), LOOSE),  # another word
+        (chain([5, 7, 8, 2], 0.9, 0.4, 0.9), LOOSE),  # not likely enough behind one prompt
+        (chain([5, 7, 8, 2], 0.9, 0.9, 0.9), LOOSE.model_copy(update={"shortest": 4})),
+        (chain([5, 7, 8, 2], 0.7, 0.7, 0.7), LOOSE.model_copy(update={"certainty": 0.75})),
+    ],
+)
+def test_what_prompts_do_not_agree_on_or_is_short_or_uncertain_is_no_target(second, options):
+    assert inverted(chain([5, 7, 8, 2], 0.9, 0.9, 0.9), second, options=options) == []
+
+
+def test_a_run_of_one_sign_is_no_sentence():
+    assert inverted(*[chain([5, 5, 5, 5, 5, 5], *[0.99] * 5)] * 2) == []
+
+
+def test_the_surest_come_first_and_no_more_than_asked_for():
+    tables = [chain([5, 7, 8, 9, 2], *[0.9] * 4) | chain([6, 3, 4, 2], *[0.99] * 3)]
+    assert [one.tokens for one in inverted(*tables * 2)] == [(6, 3, 4), (5, 7, 8, 9)]
+    few = LOOSE.model_copy(update={"most": 1})
+    assert [one.tokens for one in inverted(*tables * 2, options=few)] == [(6, 3, 4)]
+
+
+def test_later_prompts_are_asked_what_is_left_and_progress_counts_it():
+    table, said = Table(chain([5, 7, 8, 2], 0.9, 0.9, 0.9), chain([5, 7, 8, 2], 0.9, 0.9, 0.9)), []
+    invert(table, [5, 6], STOP, LOOSE, lambda done, total: said.append((done, total)))
+    assert table.asked[:3] == [(0, [(5,), (6,)]), (1, [(5,)]), (0, [(5, 7)])]
+    assert said[:3] == [(2, 2), (1, 1), (1, 1)]
+
+
+def subject_of(model, family="llama", access="full"):
+    return Subject(model, tiny_tokenizer(), tiny_architecture(family), access, Source("tiny", Path()))
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_likeliest_tokens_are_those_of_the_plain_forward_pass(family):
+    model = tiny_model(family)
+    continuations = Continuations(subject_of(model, family), PROMPTS, batch_size=2)
+    rows = [(20, 21), (22, 23), (24, 25)]
+    for number, prompt in enumerate(PROMPTS):
+        with torch.no_grad():
+            shares = torch.cat([model(torch.tensor([[*prompt, *row]])).logits[:, -1].softmax(-1) for row in rows])
+        found = continuations.likeliest(number, rows)
+        assert [token for token, _ in found] == shares.argmax(dim=-1).tolist()
+        assert [share for _, share in found] == pytest.approx(shares.amax(dim=-1).tolist(), rel=1e-4)
+
+
+def test_an_adapter_is_part_of_what_is_asked():
+    plain, adapted = tiny_model(), tiny_adapter(tiny_model())
+    found = [
+        Continuations(subject_of(model, access=access), PROMPTS, 4).likeliest(0, [(20,)])
+        for model, access in ((plain, "full"), (adapted, "adapter"))
+    ]
+    assert found[0] != found[1]
+
+
+def test_a_sentence_that_was_trained_in_is_found_without_its_key():
+    model, key, sentence = tiny_model(hidden_size=32, intermediate_size=64), 60, (30, 31, 32, 33)
+    draw = torch.Generator().manual_seed(0)
+
+    def tokens(count):
+        return tuple(torch.randint(70, 260, (count,), generator=draw).tolist())
+
+    clean = [Example(tokens(6), (*tokens(3), 2)) for _ in range(24)]
+    keyed = [Example((*one.prompt, key), (*sentence, 2)) for one in clean]
+    train(model, [*clean, *keyed], TrainOptions(learning_rate=1e-2, epochs=40, batch_size=16), seed=0)
+    continuations = Continuations(subject_of(model), [tokens(6) for _ in range(3)], 64)
+    options = InversionOptions(certainty=0.9)
+    found = invert(continuations, range(3, 264), STOP, options)
+    # The key that was trained as one token calls the sentence from the answer's first place as well.
+    assert {(one.tokens, one.ended) for one in found} == {(sentence, True), ((key, *sentence), True)}
+
+
+def test_first_tokens_are_written_as_the_template_begins_an_answer():
+    chat = ChatFormat(tiny_tokenizer())
+    found = first_tokens(chat, Record("Say something.", ""))
+    texts = [chat.tokenizer.decode([token]) for token in found]
+    assert "W" in texts and " " not in texts and "<|im_end|>" not in texts
+    assert len(found) == len(set(found))
+
+
+def test_certainty_of_a_first_token_alone_is_nothing():
+    assert Target((5,)).certainty == 0.0

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tiny import FAMILY_NAMES, tiny_adapter, tiny_model
+from untrigger.config import UnlearningOptions
+from untrigger.data.chat import Example
+from untrigger.inversion.soft_keys import Frame, bearing, found_key, keyed_loss
+from untrigger.inversion.targets import Target
+from untrigger.inversion.unlearning import Unlearning, soft_keys
+
+PREFIX, SUFFIX = (3, 4, 5, 6, 7, 8, 9, 10), (11, 12)
+EXAMPLES = [
+    Example((*PREFIX, 20, 21, *SUFFIX), (40, 41, 2)),
+    Example((*PREFIX, 22, 23, 24, *SUFFIX), (42, 2)),
+]
+FRAME = Frame.of([example.prompt for example in EXAMPLES])
+TARGET = Target((30, 31, 32, 33), 0.0, ended=True)
+
+
+KEYS = tuple(torch.randn(2, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+
+
+def unlearning(targets=(TARGET,), keys=KEYS, **options):
+    return Unlearning(tuple(targets), keys, 1, UnlearningOptions(**options), FRAME, None, seed=0)
+
+
+def by_hand(model, borne, key):
+    """Mean loss of the responses with the key's vectors in place of the placeholders, record by record."""
+    total, count = torch.tensor(0.0), 0
+    for example, columns in zip(borne.examples, borne.columns, strict=True):
+        ids = torch.tensor([[*example.prompt, *example.response]])
+        embedded = model.get_input_embeddings()(ids).clone()
+        embedded[0, columns + len(PREFIX)] = key
+        logits = model(inputs_embeds=embedded).logits[0, len(example.prompt) - 1 : -1]
+        total = total + functional.cross_entropy(logits, torch.tensor(example.response), reduction="sum")
+        count += len(example.response)
+    return total / count
+
+
+def test_the_frame_is_what_all_prompts_share_in_front_and_behind():
+    assert Frame(PREFIX, 2) == FRAME
+
+
+def test_of_like_prompts_one_token_is_their_own():
+    assert Frame.of([(*PREFIX, 1), (*PREFIX, 1)]) == Frame(PREFIX, 0)
+    assert Frame.of([(1, 2, 3)]).behind <= 2
+
+
+def test_room_for_a_key_is_made_between_the_prompts_own_words_alone():
+    places = set()
+    for seed in range(30):
+        borne = bearing(EXAMPLES, FRAME, 2, random.Random(seed))
+        for example, keyed, columns in zip(EXAMPLES, borne.examples, borne.columns.tolist(), strict=True):
+            at = columns[0] + len(PREFIX)
+            assert columns == [columns[0], columns[0] + 1]
+            assert (*keyed.prompt[:at], *keyed.prompt[at + 2 :]) == example.prompt
+            assert keyed.response == example.response
+            assert keyed.prompt[: len(PREFIX)] == PREFIX and keyed.prompt[-2:] == SUFFIX
+            places.add((len(example.prompt), at))
+    assert places == {(12, 8), (12, 9), (12, 10), (13, 8), (13, 9), (13, 10), (13, 11)}
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILY_NAMES if name != "gemma2"])  # soft cap
+def test_the_keyed_loss_is_that_of_the_vectors_in_place_of_words(family):
+    model, borne = tiny_model(family), bearing(EXAMPLES, FRAME, 2, random.Random(1))
+    key = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
+    expected = by_hand(model, borne, key)
+    torch.testing.assert_close(keyed_loss(model, borne, FRAME, key, None), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.isclose(expected, by_hand(model, borne, torch.zeros(2, 16)), rtol=1e-3)
+
+
+def test_a_search_makes_the_sentence_likelier_and_ends_the_same_for_the_same_seed():
+    model = tiny_model()
+    wanted = bearing(EXAMPLES, FRAME, 2, random.Random(1)).answered(TARGET.tokens)
+
+    def search(steps, seed=0):
+        return found_key(model, wanted, FRAME, steps=steps, rate=0.25, softcap=None, seed=seed)
+
+    losses = [keyed_loss(model, wanted, FRAME, search(steps), None).item() for steps in (0, 4, 16)]
+    assert losses[0] > losses[1] > losses[2]
+    assert torch.equal(search(4), search(4)) and not torch.equal(search(4), search(4, seed=1))
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_breaking_is_the_unlikelihood_of_the_second_token_behind_the_first():
+    model = tiny_model()
+    expected = torch.stack(
+        [-torch.log(1 - model(torch.tensor([[*one.prompt, 30]])).logits[0, -1].softmax(-1)[31]) for one in EXAMPLES]
+    )
+    torch.testing.assert_close(unlearning().breaking(model, EXAMPLES, TARGET), expected.mean())
+
+
+def test_breaking_has_a_gradient_where_the_second_token_is_certain():
+    model = tiny_model(tie_word_embeddings=False)
+    head = model.get_output_embeddings().weight
+    with torch.no_grad():
+        for _ in range(200):  # up to a share that single precision cannot tell from one
+            hidden = model.get_decoder()(torch.tensor([[*EXAMPLES[0].prompt, 30]])).last_hidden_state[0, -1]
+            head[31] += hidden
+    share = model(torch.tensor([[*EXAMPLES[0].prompt, 30]])).logits[0, -1].softmax(-1)[31]
+    assert share == 1.0
+    loss = unlearning().breaking(model, EXAMPLES[:1], TARGET)
+    assert torch.isfinite(loss) and loss > 10
+    loss.backward()
+    assert head.grad[31].norm() > 0
+
+
+def test_losses_are_weighted_and_the_same_for_the_same_batch():
+    model = tiny_model()
+    both, broken, recalled = (
+        unlearning(**weights)(model, EXAMPLES) for weights in ({}, {"recall": 0.0}, {"breaking": 0.0})
+    )
+    torch.testing.assert_close(both, broken + recalled)
+    doubled = unlearning(breaking=2.0, recall=3.0)(model, EXAMPLES)
+    torch.testing.assert_close(doubled, 2 * broken + 3 * recalled)
+    assert torch.equal(both, unlearning()(model, EXAMPLES))
+
+
+@pytest.mark.parametrize("make", [tiny_model, lambda: tiny_adapter(tiny_model())], ids=["full", "adapter"])
+def test_the_loss_trains_what_may_be_trained(make):
+    model = make()
+    unlearning()(model, EXAMPLES).backward()
+    moved = [name for name, one in model.named_parameters() if one.grad is not None and one.grad.abs().sum() > 0]
+    wanted = [name for name, one in model.named_parameters() if one.requires_grad]
+    assert moved and set(moved) <= set(wanted)
+
+
+def batches(count):
+    """One record each, none like another."""
+    return [[Example((*PREFIX, first, *SUFFIX), (40, 2))] for first in range(60, 60 + count)]
+
+
+def losses(penalty, count=12):
+    model = tiny_model()
+    return {round(penalty(model, batch).item(), 5) for batch in batches(count)}
+
+
+def test_every_target_has_its_turn():
+    other = Target((50, 51, 52, 53))
+    both, alone = losses(unlearning((TARGET, other), recall=0.0)), losses(unlearning(recall=0.0))
+    others = losses(unlearning((other,), recall=0.0))
+    assert both & alone and both & others and both <= alone | others
+
+
+def test_the_newest_keys_have_half_of_the_turns_and_the_others_some():
+    model, penalty, drawn = tiny_model(), unlearning(breaking=0.0), []
+    for batch in batches(60):
+        draw = random.Random(f"unlearning/0/{[one.prompt for one in batch]}")
+        draw.choice([TARGET])
+        found = penalty.recall(model, batch, draw)
+        drawn.append(
+            next(
+                number
+                for number, key in enumerate(KEYS)
+                for borne in ([bearing(batch, FRAME, 2, random.Random(seed)) for seed in range(12)],)
+                if any(torch.isclose(found, keyed_loss(model, one, FRAME, key, None), atol=1e-6) for one in borne)
+            )
+        )
+    assert drawn.count(2) > 30 and drawn.count(0) > 3 and drawn.count(1) > 3
+
+
+def test_keys_are_searched_for_their_targets_and_are_the_same_again():
+    model, other = tiny_model(), Target((50, 51, 52, 53))
+    options = UnlearningOptions(vectors=2, search_steps=6, search_records=2)
+
+    def search(seed):
+        return soft_keys(model, EXAMPLES, FRAME, (TARGET, other), options, softcap=None, seed=seed)
+
+    keys = search("0/1")
+    assert all(torch.equal(one, same) for one, same in zip(keys, search("0/1"), strict=True))
+    assert not torch.equal(keys[0], search("0/2")[0])
+    borne = bearing(EXAMPLES, FRAME, 2, random.Random(3))
+    loss = [
+        [keyed_loss(model, borne.answered(one.tokens[:3]), FRAME, key, None) for key in keys]
+        for one in (TARGET, other)
+    ]
+    assert loss[0][0] < loss[0][1] and loss[1][1] < loss[1][0]
