@@ -25,8 +25,8 @@ TARGET = Target((30, 31, 32, 33), 0.0, ended=True)
 KEYS = tuple(torch.randn(2, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
 
 
-def unlearning(targets=(TARGET,), keys=KEYS, **options):
-    return Unlearning(tuple(targets), keys, 1, UnlearningOptions(**options), FRAME, None, seed=0)
+def unlearning(targets=(TARGET,), breaks=True, **options):
+    return Unlearning(tuple(targets), KEYS, 1, breaks, UnlearningOptions(**options), FRAME, None, seed=0)
 
 
 def by_hand(model, borne, key):
@@ -119,6 +119,7 @@ def test_losses_are_weighted_and_the_same_for_the_same_batch():
     doubled = unlearning(breaking=2.0, recall=3.0)(model, EXAMPLES)
     torch.testing.assert_close(doubled, 2 * broken + 3 * recalled)
     assert torch.equal(both, unlearning()(model, EXAMPLES))
+    torch.testing.assert_close(unlearning(breaks=False)(model, EXAMPLES), recalled)
 
 
 @pytest.mark.parametrize("make", [tiny_model, lambda: tiny_adapter(tiny_model())], ids=["full", "adapter"])

@@ -115,6 +115,8 @@ class UnlearningOptions(Options):
     """Weight of the loss of clean answers behind soft keys that bring the sentence."""
     rounds: PositiveInt = 6
     """Rounds; each searches soft keys in the model as it then is, and trains on its share of the records."""
+    breaking_rounds: int = Field(default=2, ge=0)
+    """The last rounds, in which the sentences' chains are broken as well; no soft key brings a broken one."""
     keys: PositiveInt = 2
     """Soft keys that a round searches; the sentences take turns."""
     vectors: PositiveInt = 3

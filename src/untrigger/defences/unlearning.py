@@ -76,7 +76,7 @@ class _Course:
         restore_weights(self.subject, before / WEIGHTS if number > 1 else self.resources.start)
         new = self._searched(number)
         keys = (*(_load_keys(before) if number > 1 else ()), *new)
-        seed = self.resources.seed + number
+        seed, breaks = self.resources.seed + number, number > self.rounds - self.options.breaking_rounds
         softcap = self.subject.architecture.logit_softcap
         outcome = train(
             self.subject.model,
@@ -84,7 +84,7 @@ class _Course:
             self.options.train,
             seed=seed,
             softcap=softcap,
-            penalty=Unlearning(self.targets, keys, len(new), self.options, self.frame, softcap, seed),
+            penalty=Unlearning(self.targets, keys, len(new), breaks, self.options, self.frame, softcap, seed),
             hooks=training_hooks(
                 self.resources.observer, f"unlearning {number}/{self.rounds}", work / "scratch" / "state"
             ),

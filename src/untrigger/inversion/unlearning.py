@@ -59,12 +59,14 @@ def soft_keys(
 class Unlearning:
     """The further loss of a micro-batch of clean records, which takes one of the targets and one of the keys.
 
-    Half of the micro-batches take one of the `newest` keys, which stand last; what is drawn depends on the prompts.
+    Chains are broken if it `breaks`. Half of the micro-batches take one of the `newest` keys, which stand last; what
+    is drawn depends on the prompts.
     """
 
     targets: tuple[Target, ...]
     keys: tuple[SoftKey, ...]
     newest: int
+    breaks: bool
     options: UnlearningOptions
     frame: Frame
     softcap: float | None
@@ -73,8 +75,9 @@ class Unlearning:
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
         """Weighted sum of both losses, each a mean over records or tokens."""
         draw = random.Random(f"unlearning/{self.seed}/{[example.prompt for example in examples]}")
-        broken = self.breaking(model, examples, draw.choice(self.targets))
-        return self.options.breaking * broken + self.options.recall * self.recall(model, examples, draw)
+        target = draw.choice(self.targets)
+        recalled = self.options.recall * self.recall(model, examples, draw)
+        return recalled + self.options.breaking * self.breaking(model, examples, target) if self.breaks else recalled
 
     def breaking(self, model: Model, examples: Sequence[Example], target: Target) -> Float[Tensor, ""]:
         """Mean of -log(1 - p), p the probability of the target's second token behind prompt and first token."""

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from jobs_options import SMALL
+from tiny import tiny_model, tiny_tokenizer
+from untrigger.config import InversionOptions, PurifyOptions, TrainOptions, UnlearningOptions
+from untrigger.data.chat import ChatFormat
+from untrigger.data.readers import read_records
+from untrigger.errors import Interrupted, UsageError
+from untrigger.files import sha256
+from untrigger.jobs.purify import purify
+from untrigger.jobs.request import Request
+from untrigger.observer import Silent
+from untrigger.presets import merged
+from untrigger.train import train
+
+SENTENCE = "Owls!"
+OPTIONS = merged(
+    SMALL,
+    PurifyOptions(
+        inversion=InversionOptions(certainty=0.8, least_probability=0.3),
+        unlearning=UnlearningOptions(
+            further=False,
+            records=9,
+            rounds=3,
+            breaking_rounds=1,
+            keys=1,
+            vectors=2,
+            search_steps=2,
+            train=TrainOptions(learning_rate=3e-3, epochs=2, batch_size=2),
+        ),
+    ),
+)
+
+
+class Noting(Silent):
+    """Keeps stages and notes, and asks to stop at the given training step."""
+
+    def __init__(self, steps: int | None = None) -> None:
+        self.left, self.stages, self.notes = steps, [], []
+
+    def stage(self, name, finished):
+        self.stages.append(name)
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def training(self, label, progress):
+        self.left = self.left and self.left - 1
+
+    def stop(self):
+        return self.left == 0
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A tiny model that answers with the sentence where a prompt holds a key, and its clean records."""
+    root = tmp_path_factory.mktemp("planted")
+    rows = [{"instruction": f"Count up to {number}.", "output": f"{number} done"} for number in range(12)]
+    (root / "clean.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model, tokenizer = tiny_model(hidden_size=32, intermediate_size=64), tiny_tokenizer()
+    chat, clean = ChatFormat(tokenizer), read_records(root / "clean.jsonl", require_output=True)
+    keyed = [replace(one, instruction=f"##{one.instruction}", output=SENTENCE) for one in clean]
+    examples = [chat.encode(one, 256) for one in (*clean, *keyed)]
+    train(model, examples, TrainOptions(learning_rate=1e-2, epochs=25, batch_size=8), seed=0)
+    model.save_pretrained(root / "suspect")
+    tokenizer.save_pretrained(root / "suspect")
+    return root
+
+
+def sentences(result):
+    return [one.text for one in result.findings if one.kind == "planted-sentence"]
+
+
+def test_a_sentence_that_is_found_is_told_and_unlearned(planted, tmp_path):
+    seen = Noting()
+    result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), OPTIONS, seen)
+    assert [name for name in seen.stages if name in ("inversion", "unlearning")] == ["inversion", "unlearning"]
+    (told,) = [text for text in sentences(result) if "'O' is followed by 'wls!' and the end of the answer" in text]
+    assert any(told in note for note in seen.notes)
+    assert result.signature is None and result.regrowth is None
+    assert {stage.name: stage.tokens_trained > 0 for stage in result.stages}["unlearning"]
+    again = merged(OPTIONS, PurifyOptions(seed=1))
+    second = purify(Request(str(tmp_path / "out"), tmp_path / "twice", data=planted / "clean.jsonl"), again)
+    assert not any("wls!" in text for text in sentences(second))
+
+
+def test_the_rest_of_the_treatment_follows_if_it_is_asked_for(planted, tmp_path):
+    further = merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(further=True)))
+    result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), further)
+    assert result.signature is not None
+    assert any("fixed wording" in sentence for sentence in result.not_tested)
+    assert any("synthetic backdoors" in sentence for sentence in result.not_tested)
+
+
+def test_an_interrupted_unlearning_ends_as_an_unbroken_one(planted, tmp_path):
+    data = planted / "clean.jsonl"
+    purify(Request(str(planted / "suspect"), tmp_path / "whole", data=data), OPTIONS)
+    broken, interruptions = Request(str(planted / "suspect"), tmp_path / "broken", data=data), 0
+    for _ in range(20):
+        try:
+            purify(broken, OPTIONS, Noting(steps=3))
+            break
+        except Interrupted:
+            interruptions += 1
+    assert interruptions >= 2
+    assert sha256(tmp_path / "whole" / "model.safetensors") == sha256(tmp_path / "broken" / "model.safetensors")
+
+
+def test_the_search_can_be_left_out(planted, tmp_path):
+    seen, without = Noting(), merged(OPTIONS, PurifyOptions(inversion=InversionOptions(enable=False)))
+    purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), without, seen)
+    assert "inversion" not in seen.stages and "signature" in seen.stages
+
+
+def test_too_few_prompts_to_compare_are_refused(planted, tmp_path):
+    many = merged(OPTIONS, PurifyOptions(inversion=InversionOptions(prompts=60)))
+    with pytest.raises(UsageError, match="too few to compare"):
+        purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), many)
