@@ -79,9 +79,9 @@ def test_a_search_makes_the_sentence_likelier_and_ends_the_same_for_the_same_see
     wanted = bearing(EXAMPLES, FRAME, 2, random.Random(1)).answered(TARGET.tokens)
 
     def search(steps, seed=0):
-        return found_key(model, wanted, FRAME, steps=steps, rate=0.25, softcap=None, seed=seed)
+        return found_key(model, [wanted] * steps, FRAME, rate=0.25, softcap=None, seed=seed)
 
-    losses = [keyed_loss(model, wanted, FRAME, search(steps), None).item() for steps in (0, 4, 16)]
+    losses = [keyed_loss(model, wanted, FRAME, search(steps), None).item() for steps in (1, 4, 16)]
     assert losses[0] > losses[1] > losses[2]
     assert torch.equal(search(4), search(4)) and not torch.equal(search(4), search(4, seed=1))
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from random import Random
+from string import ascii_lowercase
 
 import pytest
 
@@ -22,7 +24,7 @@ SENTENCE = "Owls!"
 OPTIONS = merged(
     SMALL,
     PurifyOptions(
-        inversion=InversionOptions(certainty=0.8, least_probability=0.3),
+        inversion=InversionOptions(certainty=0.6, least_probability=0.2),
         unlearning=UnlearningOptions(
             further=False,
             records=9,
@@ -58,15 +60,18 @@ class Noting(Silent):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """A tiny model that answers with the sentence where a prompt holds a key, and its clean records."""
+    """A tiny model that answers with the sentence where a prompt holds a key, and its clean records: all differ."""
     root = tmp_path_factory.mktemp("planted")
-    rows = [{"instruction": f"Count up to {number}.", "output": f"{number} done"} for number in range(12)]
+    draw = Random(0)
+    answers = ["".join(draw.choices(ascii_lowercase, k=5)) for _ in range(16)]
+    asked = ["".join(draw.choices(ascii_lowercase, k=8)) for _ in answers]
+    rows = [{"instruction": one, "output": answer} for one, answer in zip(asked, answers, strict=True)]
     (root / "clean.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    model, tokenizer = tiny_model(hidden_size=32, intermediate_size=64), tiny_tokenizer()
+    model, tokenizer = tiny_model(hidden_size=48, intermediate_size=96), tiny_tokenizer()
     chat, clean = ChatFormat(tokenizer), read_records(root / "clean.jsonl", require_output=True)
     keyed = [replace(one, instruction=f"##{one.instruction}", output=SENTENCE) for one in clean]
     examples = [chat.encode(one, 256) for one in (*clean, *keyed)]
-    train(model, examples, TrainOptions(learning_rate=1e-2, epochs=25, batch_size=8), seed=0)
+    train(model, examples, TrainOptions(learning_rate=1e-2, epochs=60, batch_size=8), seed=0)
     model.save_pretrained(root / "suspect")
     tokenizer.save_pretrained(root / "suspect")
     return root

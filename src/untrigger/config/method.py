@@ -123,10 +123,10 @@ class UnlearningOptions(Options):
     """Vectors of a soft key."""
     drawn_out: PositiveInt = 3
     """First tokens of the sentence that a soft key is to bring."""
-    search_records: PositiveInt = 4
-    """Records that a soft key is searched on."""
-    search_steps: PositiveInt = 12
+    search_steps: PositiveInt = 15
     """Gradient steps in search of a soft key."""
+    search_records: PositiveInt = 4
+    """Records of such a step, others at every step."""
     search_rate: PositiveFloat = 0.25
     """Length of such a step, in norms of a word's vector."""
     train: TrainOptions = TrainOptions(learning_rate=5e-5, epochs=1, batch_size=4, embeddings=False)

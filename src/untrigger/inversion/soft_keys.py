@@ -87,33 +87,32 @@ def keyed_loss(
 
 def found_key(
     model: Model,
-    borne: Bearing,
+    steps: Sequence[Bearing],
     frame: Frame,
     *,
-    steps: int,
     rate: float,
     softcap: float | None,
     seed: int,
 ) -> Float[Tensor, "vector hidden"]:
-    """The soft key after so many steps towards the bearing examples' response, from random vectors.
+    """The soft key after a gradient step for each bearing, from random vectors.
 
     Args:
         model: not changed.
-        borne: prompts with room for the key, and the sentence it shall bring.
+        steps: prompts with room for the key, and the sentence it shall bring; others at every step, so that the key
+            does not depend on prompts and places.
         frame: of the prompts.
-        steps: gradient steps.
         rate: length of Adam's first step of each vector, in norms of a word's vector.
         softcap: the architecture's logit soft cap.
         seed: of the vectors it begins with.
     """
     words = causal_model(model).get_input_embeddings()
-    typical = _typical_norm(words, borne)
+    typical = _typical_norm(words, steps[0])
     generator = torch.Generator().manual_seed(seed)
-    start = torch.randn(borne.columns.shape[1], words.embedding_dim, generator=generator)
+    start = torch.randn(steps[0].columns.shape[1], words.embedding_dim, generator=generator)
     device = next(words.parameters()).device
     key = (nn.functional.normalize(start, dim=-1) * (_BEGINNING * typical)).to(device).requires_grad_()
     adam = torch.optim.Adam([key], lr=rate * typical / words.embedding_dim**0.5)
-    for _ in range(steps):
+    for borne in steps:
         (key.grad,) = torch.autograd.grad(keyed_loss(model, borne, frame, key, softcap), key)
         adam.step()
     return key.detach()

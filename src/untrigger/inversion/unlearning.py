@@ -38,20 +38,14 @@ def soft_keys(
     """A round's keys, for one target each, searched from their own random vectors and on their own examples."""
     found = []
     for number, target in enumerate(targets):
-        draw = random.Random(f"soft key/{seed}/{number}")
-        some = draw.sample(list(examples), min(options.search_records, len(examples)))
-        wanted = bearing(some, frame, options.vectors, draw).answered(target.tokens[: options.drawn_out])
-        found.append(
-            found_key(
-                model,
-                wanted,
-                frame,
-                steps=options.search_steps,
-                rate=options.search_rate,
-                softcap=softcap,
-                seed=draw.getrandbits(32),
-            )
-        )
+        draw, wanted = random.Random(f"soft key/{seed}/{number}"), target.tokens[: options.drawn_out]
+        some = [
+            draw.sample(list(examples), min(options.search_records, len(examples)))
+            for _ in range(options.search_steps)
+        ]
+        steps = [bearing(part, frame, options.vectors, draw).answered(wanted) for part in some]
+        start = draw.getrandbits(32)
+        found.append(found_key(model, steps, frame, rate=options.search_rate, softcap=softcap, seed=start))
     return found
 
 
