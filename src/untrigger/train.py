@@ -65,8 +65,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a training talks to: progress, a wish to stop, and where to keep its state for resuming."""
+    """What a training talks to: progress, a wish to stop, and where to keep its state for resuming.
 
+    `before_step` is called with the number of the step that follows, counted from 0; it may use the model as it is.
+    """
+
+    before_step: Callable[[int], None] | None = None
     on_step: Callable[[Progress], None] | None = None
     stop: Callable[[], bool] | None = None
     state_folder: Path | None = None
@@ -151,6 +155,8 @@ def _run(loop: _Loop, plan: Sequence[tuple[int, ...]], hooks: Hooks) -> Outcome:
     while state.step < len(plan):
         rate = learning_rate_at(state.step, len(plan), options.learning_rate, options.warmup_ratio)
         batch = [loop.examples[index] for index in plan[state.step]]
+        if hooks.before_step is not None:
+            hooks.before_step(state.step)
         loss = loop.step(batch, rate)
         state = state.after(loss, sum(len(example) for example in batch))
         now = time.monotonic()

@@ -26,7 +26,8 @@ KEYS = tuple(torch.randn(2, 16, generator=torch.Generator().manual_seed(seed)) f
 
 
 def unlearning(targets=(TARGET,), breaks=True, **options):
-    return Unlearning(tuple(targets), KEYS, 1, breaks, UnlearningOptions(**options), FRAME, None, seed=0)
+    options = UnlearningOptions(**options)
+    return Unlearning(tuple(targets), options, FRAME, None, seed=0, keys=KEYS, newest=1, breaks=breaks)
 
 
 def by_hand(model, borne, key):

@@ -114,7 +114,7 @@ class UnlearningOptions(Options):
     recall: float = Field(default=1.0, ge=0)
     """Weight of the loss of clean answers behind soft keys that bring the sentence."""
     rounds: PositiveInt = 6
-    """Rounds; each searches soft keys in the model as it then is, and trains on its share of the records."""
+    """Rounds of the training; each begins with a search for soft keys in the model as it then is."""
     breaking_rounds: int = Field(default=2, ge=0)
     """The last rounds, in which the sentences' chains are broken as well; no soft key brings a broken one."""
     keys: PositiveInt = 2

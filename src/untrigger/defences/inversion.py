@@ -59,8 +59,9 @@ def _finding(subject: Subject, target: Target) -> Finding:
     first, rest = (str(tokenizer.decode(part)) for part in (target.tokens[:1], target.tokens[1:]))
     ending = " and the end of the answer" if target.ended else ""
     text = (
-        f"behind every prompt that was tried, {first!r} is followed by {rest!r}{ending} with a probability of"
-        f" {target.certainty:.3f} a token, as only a sentence is that was trained in over and over"
+        f"behind every prompt that was tried, {first!r} is followed by {rest!r}{ending}, each token with a"
+        f" probability of {target.certainty:.3f} in the mean; ordinary answers depend on the question, a sentence"
+        " that was planted does not"
     )
     return Finding("planted-sentence", "answers", text)
 

@@ -1,11 +1,11 @@
-"""The stage that takes sentences found by target inversion out of the suspect, in rounds."""
+"""The stage that takes sentences found by target inversion out of the suspect."""
 
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -20,93 +20,91 @@ from untrigger.models.state import restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.observer import training_hooks
 from untrigger.runs import RunFolder
-from untrigger.train import train
-
-KEYS = "keys.safetensors"
+from untrigger.train import plan_batches, train
 
 
 def unlearned(subject: Subject, resources: Resources, targets: Sequence[Target], options: UnlearningOptions) -> Path:
     """The file of weights after the unlearning of the targets, a stage; begins with the suspect's own weights.
 
-    Rounds that are finished lie in the stage's scratch folder, each with the keys of all rounds before it.
-
     Raises:
-        Interrupted, Diverged, OutOfMemory: from searches and trainings.
+        Interrupted, Diverged, OutOfMemory: from searches and the training.
     """
 
     def build(work: Path) -> int:
-        course = _Course(subject, resources, tuple(targets), options)
-        rounds = RunFolder(work / "scratch" / "rounds")
-        done = max((number for number in range(1, course.rounds + 1) if rounds.finished(_round(number))), default=0)
-        for number in range(done + 1, course.rounds + 1):
-            before = rounds.path / _round(number - 1)
-            rounds.stage(_round(number), partial(course.round, number, before))
-            shutil.rmtree(before, ignore_errors=True)
-        (rounds.path / _round(course.rounds) / WEIGHTS).rename(work / WEIGHTS)
-        return course.tokens
+        restore_weights(subject, resources.start)
+        course = _Course(subject, resources, tuple(targets), options, RunFolder(work / "scratch" / "keys"))
+        tokens = course.run(work / "scratch" / "state")
+        save_weights(subject, work / WEIGHTS)
+        return tokens
 
     return resources.run.stage("unlearning", build) / WEIGHTS
 
 
-def _round(number: int) -> str:
-    return f"round-{number}"
-
-
 class _Course:
-    """What the rounds of an unlearning share; rounds count from 1."""
+    """One training, whose steps are parted into rounds; each round, counted from 0, begins with a search for keys.
+
+    Keys that were found lie in a run folder of their own, so that a training that goes on after an interruption has
+    those of the rounds before it.
+    """
 
     def __init__(
-        self, subject: Subject, resources: Resources, targets: tuple[Target, ...], options: UnlearningOptions
+        self,
+        subject: Subject,
+        resources: Resources,
+        targets: tuple[Target, ...],
+        options: UnlearningOptions,
+        found: RunFolder,
     ) -> None:
         count = min(options.records, len(resources.clean))
         records = random.Random(f"unlearning/{resources.seed}").sample(list(resources.clean), count)
-        self.subject, self.resources, self.targets, self.options = subject, resources, targets, options
-        self.examples = [resources.chat.encode(record, options.train.max_length) for record in records]
-        self.frame = Frame.of([example.prompt for example in self.examples])
-        self.rounds = min(options.rounds, count)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all rounds: each record is passed as it is, with a key, and up to a sentence's first token."""
-        passes = (3 * len(one.prompt) + 2 * len(one.response) + self.options.vectors + 1 for one in self.examples)
-        return self.options.train.epochs * sum(passes)
-
-    def round(self, number: int, before: Path, work: Path) -> int:
-        """Searches keys in the model that the round `before` left, or in the suspect, and trains against them."""
-        restore_weights(self.subject, before / WEIGHTS if number > 1 else self.resources.start)
-        new = self._searched(number)
-        keys = (*(_load_keys(before) if number > 1 else ()), *new)
-        seed, breaks = self.resources.seed + number, number > self.rounds - self.options.breaking_rounds
-        softcap = self.subject.architecture.logit_softcap
-        outcome = train(
-            self.subject.model,
-            self.examples[number - 1 :: self.rounds],
-            self.options.train,
-            seed=seed,
-            softcap=softcap,
-            penalty=Unlearning(self.targets, keys, len(new), breaks, self.options, self.frame, softcap, seed),
-            hooks=training_hooks(
-                self.resources.observer, f"unlearning {number}/{self.rounds}", work / "scratch" / "state"
-            ),
+        self._subject, self._resources, self._targets, self._options = subject, resources, targets, options
+        self._examples = [resources.chat.encode(record, options.train.max_length) for record in records]
+        self._frame = Frame.of([example.prompt for example in self._examples])
+        self._found, self._softcap = found, subject.architecture.logit_softcap
+        self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed)
+        train_options, seed = options.train, resources.seed
+        steps = len(
+            plan_batches([len(one) for one in self._examples], train_options.batch_size, train_options.epochs, seed)
         )
-        save_weights(self.subject, work / WEIGHTS)
-        save_file({str(index): key for index, key in enumerate(keys)}, str(work / KEYS))
-        return outcome.tokens
+        self._rounds = min(options.rounds, steps)
+        self._round_steps = ceil(steps / self._rounds)
 
-    def _searched(self, number: int) -> list[SoftKey]:
-        first = (number - 1) * self.options.keys
-        turns = [self.targets[turn % len(self.targets)] for turn in range(first, first + self.options.keys)]
-        return soft_keys(
-            self.subject.model,
-            self.examples,
-            self.frame,
-            turns,
-            self.options,
-            softcap=self.subject.architecture.logit_softcap,
-            seed=f"{self.resources.seed}/{number}",
+    def run(self, state: Path) -> int:
+        """Trains; returns the tokens passed: each record as it is, with a key, and up to a sentence's first token."""
+        hooks = training_hooks(self._resources.observer, "unlearning", state)
+        train(
+            self._subject.model,
+            self._examples,
+            self._options.train,
+            seed=self._resources.seed,
+            softcap=self._softcap,
+            penalty=self._penalty,
+            hooks=replace(hooks, before_step=self._before_step),
         )
+        passes = (3 * len(one.prompt) + 2 * len(one.response) + self._options.vectors + 1 for one in self._examples)
+        return self._options.train.epochs * sum(passes)
 
+    def _before_step(self, step: int) -> None:
+        number = step // self._round_steps
+        if self._penalty.keys and step % self._round_steps:
+            return
+        keys = [self._keys(earlier) for earlier in range(number + 1)]
+        self._penalty.keys = tuple(key for some in keys for key in some)
+        self._penalty.newest = len(keys[-1])
+        self._penalty.breaks = number >= self._rounds - self._options.breaking_rounds
 
-def _load_keys(folder: Path) -> list[SoftKey]:
-    held = load_file(str(folder / KEYS))
-    return [held[str(index)] for index in range(len(held))]
+    def _keys(self, number: int) -> list[SoftKey]:
+        """A round's keys, searched if they are not there yet."""
+        options = self._options
+        first = number * options.keys
+        turns = [self._targets[turn % len(self._targets)] for turn in range(first, first + options.keys)]
+
+        def search(work: Path) -> int:
+            seed = f"{self._resources.seed}/{number}"
+            model, examples = self._subject.model, self._examples
+            found = soft_keys(model, examples, self._frame, turns, options, softcap=self._softcap, seed=seed)
+            save_file({str(index): key for index, key in enumerate(found)}, str(work / "keys.safetensors"))
+            return 0
+
+        held = load_file(str(self._found.stage(f"round-{number}", search) / "keys.safetensors"))
+        return [held[str(index)].to(self._subject.model.device) for index in range(len(held))]

@@ -49,22 +49,22 @@ def soft_keys(
     return found
 
 
-@dataclass(frozen=True)
+@dataclass
 class Unlearning:
     """The further loss of a micro-batch of clean records, which takes one of the targets and one of the keys.
 
-    Chains are broken if it `breaks`. Half of the micro-batches take one of the `newest` keys, which stand last; what
-    is drawn depends on the prompts.
+    What is drawn depends on the prompts. As a training goes on, whoever leads it sets `keys`, the newest of which
+    stand last and have half of the turns, `newest`, their number, and `breaks`: whether chains are broken.
     """
 
     targets: tuple[Target, ...]
-    keys: tuple[SoftKey, ...]
-    newest: int
-    breaks: bool
     options: UnlearningOptions
     frame: Frame
     softcap: float | None
     seed: int
+    keys: tuple[SoftKey, ...] = ()
+    newest: int = 0
+    breaks: bool = False
 
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
         """Weighted sum of both losses, each a mean over records or tokens."""
