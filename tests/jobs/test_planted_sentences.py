@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from random import Random
+from shutil import copytree
 from string import ascii_lowercase
 
 import pytest
 
 from jobs_options import SMALL
-from tiny import tiny_model, tiny_tokenizer
+from tiny import save_tiny_adapter, tiny_model, tiny_tokenizer
 from untrigger.config import InversionOptions, PurifyOptions, TrainOptions, UnlearningOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.readers import read_records
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
+from untrigger.inversion.targets import planted_sentences
+from untrigger.jobs import scan as scan_module
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
+from untrigger.jobs.scan import ScanRequest, scan
 from untrigger.observer import Silent
 from untrigger.presets import merged
 from untrigger.train import train
@@ -126,3 +131,32 @@ def test_too_few_prompts_to_compare_are_refused(planted, tmp_path):
     many = merged(OPTIONS, PurifyOptions(inversion=InversionOptions(prompts=60)))
     with pytest.raises(UsageError, match="too few to compare"):
         purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), many)
+
+
+def test_a_scan_finds_it_if_the_answers_are_asked_for(planted, tmp_path, monkeypatch):
+    loose = partial(planted_sentences, options=OPTIONS.inversion)
+    monkeypatch.setattr(
+        scan_module, "planted_sentences", lambda one, chat, records, _, told: loose(one, chat, records, observer=told)
+    )
+    monkeypatch.setattr(scan_module, "shipped_instructions", lambda side: read_records(planted / "clean.jsonl"))
+    found = scan(ScanRequest(str(planted / "suspect"), answers=True))
+    told = [one for one in found.findings if one.rule == "planted-sentence"]
+    assert any("'O' is followed by 'wls!'" in one.message for one in told)
+    assert found.exit_code == 1 and not any("No prompt was asked" in text for text in found.limits)
+    quiet = scan(ScanRequest(str(planted / "suspect")))
+    assert not [one for one in quiet.findings if one.rule == "planted-sentence"]
+    assert any("No prompt was asked" in text for text in quiet.limits)
+
+
+def test_what_loading_refuses_is_not_asked(planted, tmp_path):
+    suspect = tmp_path / "suspect"
+    copytree(planted / "suspect", suspect)
+    (suspect / "tokenizer.json").write_text("{")
+    found = scan(ScanRequest(str(suspect), answers=True))
+    assert "answers-not-asked" in {one.rule for one in found.findings} and found.exit_code == 3
+
+
+def test_an_adapter_without_its_base_is_not_asked(planted, tmp_path):
+    adapter = save_tiny_adapter(tmp_path / "adapter", planted / "suspect")
+    with pytest.raises(UsageError, match="only on its base"):
+        scan(ScanRequest(str(adapter), answers=True))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from untrigger.cli.options import Base, Model, Quiet
+from untrigger.cli.options import Base, Model, Quiet, Template
 
 
 def scan_command(
@@ -15,6 +15,10 @@ def scan_command(
     /,
     *,
     base: Base = None,
+    answers: Annotated[
+        bool, Parameter(name="--answers", negative=(), help="Run it, too: look for sentences it was made to say.")
+    ] = False,
+    template: Template = "chat",
     output: Annotated[
         Path | None, Parameter(name=["--output", "-o"], help="File for the report, in place of standard output.")
     ] = None,
@@ -23,7 +27,7 @@ def scan_command(
     ] = "text",
     quiet: Quiet = False,
 ) -> int:
-    """Look through a model's files without running the model: what is unsafe, odd, or copied unseen.
+    """Look through a model's files: what is unsafe, odd, or copied unseen. It is run only if --answers asks for it.
 
     Exit code 0: no finding above info, which proves nothing. 1: warnings. 3: critical findings; loading refuses.
     """
@@ -35,6 +39,6 @@ def scan_command(
     if output is not None:
         refuse_output_file(output, model, base)
     with screen(quiet) as observer:
-        result = scan(ScanRequest(model, base), observer)
+        result = scan(ScanRequest(model, base, answers, template), observer)
     show_scan(result, output, output_format)
     return result.exit_code

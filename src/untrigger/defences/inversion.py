@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from untrigger.config import InversionOptions, PurifyOptions
-from untrigger.data.chat import ChatFormat
-from untrigger.data.records import Record
 from untrigger.defences.interface import Resources
 from untrigger.defences.unlearning import unlearned
-from untrigger.errors import UsageError
-from untrigger.inversion.targets import Continuations, Target, first_tokens, invert
+from untrigger.inversion.targets import Target, planted_sentences
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.finding import Finding
-from untrigger.observer import Observer, prompt_counter
 
 TARGETS = "targets.json"
 _FIXED = "Planted sentences were looked for by their fixed wording; a behaviour whose wording varies is not found so."
@@ -47,23 +42,11 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     targets = inversion_stage(subject, resources, options.inversion)
     if not targets:
         return Unlearned((), resources)
-    findings = tuple(_finding(subject, target) for target in targets)
+    findings = tuple(Finding("planted-sentence", "answers", target.told(subject.tokenizer)) for target in targets)
     for finding in findings:
         resources.observer.note(f"{finding.place}: {finding.text}")
     start = unlearned(subject, resources, targets, options.unlearning)
     return Unlearned(targets, replace(resources, start=start), findings)
-
-
-def _finding(subject: Subject, target: Target) -> Finding:
-    tokenizer = subject.tokenizer
-    first, rest = (str(tokenizer.decode(part)) for part in (target.tokens[:1], target.tokens[1:]))
-    ending = " and the end of the answer" if target.ended else ""
-    text = (
-        f"behind every prompt that was tried, {first!r} is followed by {rest!r}{ending}, each token with a"
-        f" probability of {target.certainty:.3f} in the mean; ordinary answers depend on the question, a sentence"
-        " that was planted does not"
-    )
-    return Finding("planted-sentence", "answers", text)
 
 
 def inversion_stage(subject: Subject, resources: Resources, options: InversionOptions) -> tuple[Target, ...]:
@@ -82,24 +65,3 @@ def inversion_stage(subject: Subject, resources: Resources, options: InversionOp
 
     stored = json.loads((resources.run.stage("inversion", search) / TARGETS).read_text(encoding="utf-8"))
     return tuple(Target(**{**one, "tokens": tuple(one["tokens"])}) for one in stored)
-
-
-def planted_sentences(
-    subject: Subject, chat: ChatFormat, records: Sequence[Record], options: InversionOptions, observer: Observer
-) -> list[Target]:
-    """The targets of a subject as it is, which the first records' prompts agree on.
-
-    Raises:
-        UsageError: too few records.
-        OutOfMemory, Interrupted: from the search.
-    """
-    if len(records) < options.prompts:
-        raise UsageError(f"{len(records)} prompts are too few to compare", todo=f"give at least {options.prompts}")
-    asked = records[: options.prompts]
-    firsts = first_tokens(chat, asked[0])
-    continuations = Continuations(subject, [chat.prompt_ids(record) for record in asked], options.batch_size)
-
-    def told(done: int, total: int) -> None:
-        prompt_counter(observer, "first tokens", total)(done)
-
-    return invert(continuations, firsts, chat.stop_ids, options, told)

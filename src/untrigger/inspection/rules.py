@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-Area = Literal["files", "weights", "update", "configuration", "tokenizer", "template", "adapter"]
+Area = Literal["files", "weights", "update", "configuration", "tokenizer", "template", "adapter", "answers"]
 
 
 class Severity(StrEnum):
@@ -42,13 +42,13 @@ LIMITS: Mapping[Area, str] = {
     " the same harmful words into every conversation counts as unknown only: read it.",
     "adapter": "Factors are compared with each other, and with the base if it is given. A backdoor in the base is the"
     " base's: scan it too.",
+    "answers": "Sentences are looked for that a few prompts complete alike. One whose wording varies, or that only"
+    " some prompts allow, is not found so, nor is the key; a narrow model may have such sentences of its own.",
 }
 """What the checks of an area cannot show."""
 
-GENERAL_LIMITS = (
-    "No prompt was asked: what the model answers, with or without a key, was not tested.",
-    "No finding is no proof of absence.",
-)
+NOT_ASKED = "No prompt was asked: what the model answers, with or without a key, was not tested."
+NO_PROOF = "No finding is no proof of absence."
 
 
 def _rules(severity: Severity, *given: tuple[str, Area, str]) -> list[Rule]:
@@ -80,6 +80,7 @@ _ALL = (
         ("rewritten-text", "tokenizer", "A tokenizer that replaces text by other text."),
         ("added-text", "tokenizer", "A tokenizer that puts tokens around a text beyond the usual ones."),
         ("unknown-template", "template", "A chat template that is none of the known ones."),
+        ("planted-sentence", "answers", "A sentence that the model completes whatever it is asked."),
         ("base-address", "adapter", "An adapter that names its base by an address or a path upwards."),
     ),
     *_rules(
@@ -95,6 +96,7 @@ _ALL = (
         ("ordinary-added-tokens", "tokenizer", "Added tokens that are not special: whole words as one token."),
         ("no-template", "template", "No chat template, as in a base model without instruction tuning."),
         ("named-base", "adapter", "The base that an adapter names; it is never followed unasked."),
+        ("answers-not-asked", "answers", "The model was not asked: it would not be loaded."),
         ("base-not-given", "adapter", "No base was given, so the adapter was not compared with one."),
     ),
 )

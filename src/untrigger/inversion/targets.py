@@ -19,9 +19,11 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from untrigger.config import InversionOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
+from untrigger.errors import UsageError
 from untrigger.models.forward import causal_model, head_logits
 from untrigger.models.memory import in_batches
 from untrigger.models.subject import Subject
+from untrigger.observer import Observer, prompt_counter
 
 _SPACES = "\u0120\u2581"
 """How byte-level and sentencepiece vocabularies write the space in front of a word."""
@@ -47,6 +49,37 @@ class Target:
         """Geometric mean of the probabilities of the tokens that follow the first, in 0..1."""
         followed = len(self.tokens) - 1 + self.ended
         return math.exp(self.log_probability / followed) if followed else 0.0
+
+    def told(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The target as a sentence of a report."""
+        first, rest = (str(tokenizer.decode(part)) for part in (self.tokens[:1], self.tokens[1:]))
+        ending = " and the end of the answer" if self.ended else ""
+        return (
+            f"behind every prompt that was tried, {first!r} is followed by {rest!r}{ending}, each token with a"
+            f" probability of {self.certainty:.3f} in the mean; ordinary answers depend on the question, a sentence"
+            " that was planted does not"
+        )
+
+
+def planted_sentences(
+    subject: Subject, chat: ChatFormat, records: Sequence[Record], options: InversionOptions, observer: Observer
+) -> list[Target]:
+    """The targets of a subject as it is, which the first records' prompts agree on.
+
+    Raises:
+        UsageError: too few records.
+        OutOfMemory, Interrupted: from the search.
+    """
+    if len(records) < options.prompts:
+        raise UsageError(f"{len(records)} prompts are too few to compare", todo=f"give at least {options.prompts}")
+    asked = records[: options.prompts]
+    firsts = first_tokens(chat, asked[0])
+    continuations = Continuations(subject, [chat.prompt_ids(record) for record in asked], options.batch_size)
+
+    def told(done: int, total: int) -> None:
+        prompt_counter(observer, "first tokens", total)(done)
+
+    return invert(continuations, firsts, chat.stop_ids, options, told)
 
 
 def first_tokens(chat: ChatFormat, record: Record) -> list[int]:

@@ -13,6 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from untrigger import __version__
+from untrigger.config import InversionOptions, TemplateName
+from untrigger.data.chat import chat_format
+from untrigger.data.sources import shipped_instructions
 from untrigger.errors import InputRefused, Interrupted, UsageError
 from untrigger.inspection.adapters import (
     Grams,
@@ -24,14 +27,16 @@ from untrigger.inspection.adapters import (
 )
 from untrigger.inspection.findings import Collector, ScanFinding, in_order
 from untrigger.inspection.folders import FileEntry, check_files, copied_files, files_read, inventory
+from untrigger.inspection.rules import Severity
 from untrigger.inspection.settings import check_configuration, check_generation
 from untrigger.inspection.templates import check_templates
 from untrigger.inspection.tokenizers import check_tokenizer
 from untrigger.inspection.weights import Kept, check_headers, check_values
+from untrigger.inversion.targets import planted_sentences
 from untrigger.models.adapters import is_adapter
 from untrigger.models.checkpoint import ADAPTER, MODEL, WeightFiles
 from untrigger.models.configuration import Configuration, empty_model
-from untrigger.models.load import quiet
+from untrigger.models.load import load, quiet
 from untrigger.models.locate import cache_folder, locate
 from untrigger.models.subject import Source
 from untrigger.models.tokenizer_files import adapter_tokenizer, has_own_tokenizer
@@ -45,10 +50,12 @@ BASE = "base/"
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """What is looked through: a model, or an adapter with or without its base."""
+    """What is looked through: a model, or an adapter with or without its base; its answers if they are asked for."""
 
     model: str
     base: str | None = None
+    answers: bool = False
+    template: TemplateName = "chat"
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,13 @@ class Scanned:
 def scan(request: ScanRequest, observer: Observer | None = None) -> ScanResult:
     """Every finding about the files of a model, or of an adapter and its base if one is named.
 
-    Nothing of the model is run, and no file of it is changed.
+    Nothing of the model is run unless its answers are asked for, and no file of it is changed. Then sentences are
+    looked for that it completes whatever it is asked, if nothing critical was found before.
 
     Raises:
         InputRefused: a folder that cannot be read.
-        UsageError: a reference that is nothing we know, or a folder with several models.
+        UsageError: a reference that is nothing we know, a folder with several models, or an adapter whose answers
+            are asked for without its base.
         UntriggerError: network, disk; anything that tries to reach the network once the files are here.
         Interrupted: the observer asked to stop.
     """
@@ -86,8 +95,14 @@ def scan(request: ScanRequest, observer: Observer | None = None) -> ScanResult:
     base = None if request.base is None else locate(request.base, cache_folder())
     if base is not None and is_adapter(base.folder):
         raise UsageError(f"{request.base} is an adapter", todo="name the whole model it was trained on")
+    if request.answers and adapter and base is None:
+        raise UsageError(
+            f"{request.model} is an adapter", why="it answers only on its base", todo="name it with --base"
+        )
     with quiet(), no_network():
         scanned = _adapter(source, base, observer) if adapter else [_model(source, "", observer)]
+        if request.answers:
+            scanned.append(_answers(request, scanned, observer))
     return _result(request, replace(source, base=base), scanned, started)
 
 
@@ -169,6 +184,20 @@ def _check_own_tokenizer(
     return known
 
 
+def _answers(request: ScanRequest, before: Sequence[Scanned], observer: Observer) -> Scanned:
+    """Planted sentences, if nothing that was found before keeps the model from being loaded."""
+    found = Collector(Path())
+    if any(one.severity is Severity.CRITICAL for part in before for one in part.findings):
+        found.add("answers-not-asked", "", "loading refuses the model, so it was not asked anything")
+        return Scanned(found.findings())
+    observer.stage("answers", False)
+    subject = load(request.model, base=request.base)
+    chat = chat_format(subject.tokenizer, request.template)
+    for target in planted_sentences(subject, chat, shipped_instructions("defence"), InversionOptions(), observer):
+        found.add("planted-sentence", "", target.told(subject.tokenizer), todo="untrigger purify unlearns it")
+    return Scanned(found.findings())
+
+
 def _tell_of_conversion(found: Collector, source: Source) -> None:
     for name, digest in source.files.items():
         text = f"what was scanned was made from {name} (SHA-256 {digest}), whose header was checked"
@@ -215,6 +244,6 @@ def _result(request: ScanRequest, source: Source | None, scanned: Sequence[Scann
         updates=tuple(UpdateResult.of(one) for part in scanned for one in part.updates),
         tensors=sum(part.tensors for part in scanned),
         weight_bytes=sum(part.bytes for part in scanned),
-        limits=limits_of(kind),
+        limits=limits_of(kind, asked=request.answers),
         seconds=time.monotonic() - started,
     )

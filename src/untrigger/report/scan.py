@@ -8,7 +8,7 @@ from pydantic import Field
 
 from untrigger.inspection.adapters import ModuleUpdate
 from untrigger.inspection.folders import Fate
-from untrigger.inspection.rules import GENERAL_LIMITS, LIMITS, Severity
+from untrigger.inspection.rules import LIMITS, NO_PROOF, NOT_ASKED, Severity
 from untrigger.report.document import Document
 from untrigger.report.parts import Part
 
@@ -101,7 +101,8 @@ class ScanResult(Document):
         return sum(finding.severity is severity for finding in self.findings)
 
 
-def limits_of(kind: Kind) -> tuple[str, ...]:
-    """What the checks of a model, or of an adapter, cannot show."""
-    areas = [area for area in LIMITS if kind == "adapter" or area not in ("update", "adapter")]
-    return (*GENERAL_LIMITS, *(LIMITS[area] for area in areas))
+def limits_of(kind: Kind, *, asked: bool = False) -> tuple[str, ...]:
+    """What the checks of a model, or of an adapter, cannot show; if it was `asked`, those of its answers as well."""
+    left_out = {"answers"} if kind == "adapter" else {"answers", "update", "adapter"}
+    files = tuple(LIMITS[area] for area in LIMITS if area not in left_out)
+    return (LIMITS["answers"] if asked else NOT_ASKED, NO_PROOF, *files)
