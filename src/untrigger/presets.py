@@ -15,6 +15,7 @@ from untrigger.config import (
     SuppressOptions,
     TitrationOptions,
     TrainOptions,
+    UnlearningOptions,
     VariantOptions,
 )
 from untrigger.models.architecture import Architecture
@@ -63,6 +64,7 @@ def default_options(access: Access) -> PurifyOptions:
             inject_train=TrainOptions(learning_rate=strong, epochs=1),
             train=TrainOptions(learning_rate=1e-4, epochs=1),
         ),
+        unlearning=UnlearningOptions(further=False),
         titration=TitrationOptions(train=TrainOptions(learning_rate=1e-4, epochs=4)),
     )
 

@@ -25,8 +25,10 @@ def test_controls_differ_from_the_vaccine_in_what_they_are_named_for_alone(acces
     ours = options("vaccine")
     assert options("random-channels-repair") == ours
     assert options("random-channels") == ours | {"random": ours["random"] | {"repair": False}}
+    signature = options("signature-only")
+    assert signature == ours | {"inversion": ours["inversion"] | {"enable": False}}
     for form in ("norm", "alignment"):
-        assert options(f"{form}-only") == ours | {"signature": ours["signature"] | {"form": form}}
+        assert options(f"{form}-only") == signature | {"signature": ours["signature"] | {"form": form}}
     smallest = options("prune-channels")
     assert smallest["signature"]["ratio"] == ours["signature"]["ratio"]
     assert smallest["suppress"] == {"value": "zero", "remainder": 1.0}

@@ -111,22 +111,26 @@ def test_breaking_has_a_gradient_where_the_second_token_is_certain():
     assert head.grad[31].norm() > 0
 
 
-def test_losses_are_weighted_and_the_same_for_the_same_batch():
+def test_the_losses_are_weighted_and_the_same_for_the_same_batch():
     model = tiny_model()
-    both, broken, recalled = (
-        unlearning(**weights)(model, EXAMPLES) for weights in ({}, {"recall": 0.0}, {"breaking": 0.0})
-    )
-    torch.testing.assert_close(both, broken + recalled)
-    doubled = unlearning(breaking=2.0, recall=3.0)(model, EXAMPLES)
-    torch.testing.assert_close(doubled, 2 * broken + 3 * recalled)
-    assert torch.equal(both, unlearning()(model, EXAMPLES))
-    torch.testing.assert_close(unlearning(breaks=False)(model, EXAMPLES), recalled)
+    for name, breaks in (("breaking", True), ("recall", False)):
+        once, thrice = (unlearning(breaks=breaks, **{name: weight})(model, EXAMPLES) for weight in (1.0, 3.0))
+        torch.testing.assert_close(thrice, 3 * once)
+        assert torch.equal(once, unlearning(breaks=breaks, **{name: 1.0})(model, EXAMPLES))
+    assert not torch.isclose(unlearning()(model, EXAMPLES), unlearning(breaks=False)(model, EXAMPLES))
+
+
+def test_every_other_record_serves_the_unlearning():
+    model = tiny_model()
+    both, first = unlearning()(model, EXAMPLES), unlearning().breaking(model, EXAMPLES[:1], TARGET)
+    torch.testing.assert_close(both, first)
 
 
 @pytest.mark.parametrize("make", [tiny_model, lambda: tiny_adapter(tiny_model())], ids=["full", "adapter"])
-def test_the_loss_trains_what_may_be_trained(make):
+@pytest.mark.parametrize("breaks", [True, False])
+def test_the_loss_trains_what_may_be_trained(make, breaks):
     model = make()
-    unlearning()(model, EXAMPLES).backward()
+    unlearning(breaks=breaks)(model, EXAMPLES).backward()
     moved = [name for name, one in model.named_parameters() if one.grad is not None and one.grad.abs().sum() > 0]
     wanted = [name for name, one in model.named_parameters() if one.requires_grad]
     assert moved and set(moved) <= set(wanted)
@@ -144,13 +148,13 @@ def losses(penalty, count=12):
 
 def test_every_target_has_its_turn():
     other = Target((50, 51, 52, 53))
-    both, alone = losses(unlearning((TARGET, other), recall=0.0)), losses(unlearning(recall=0.0))
-    others = losses(unlearning((other,), recall=0.0))
+    both, alone = losses(unlearning((TARGET, other))), losses(unlearning())
+    others = losses(unlearning((other,)))
     assert both & alone and both & others and both <= alone | others
 
 
 def test_the_newest_keys_have_half_of_the_turns_and_the_others_some():
-    model, penalty, drawn = tiny_model(), unlearning(breaking=0.0), []
+    model, penalty, drawn = tiny_model(), unlearning(), []
     for batch in batches(60):
         draw = random.Random(f"unlearning/0/{[one.prompt for one in batch]}")
         draw.choice([TARGET])

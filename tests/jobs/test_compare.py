@@ -118,8 +118,10 @@ def test_defences_with_the_same_pairs_share_them_and_count_them_all_the_same(tmp
         assert not list((tmp_path / folder).glob("pairs-*"))
         return found, seen
 
-    together, seen = compared("together", "vaccine", "norm-only")
+    together, seen = compared("together", "signature-only", "norm-only")
     assert seen.begun.count("pair 1 of 2 poisoned") == 1
+    _, seen = compared("apart", "vaccine", "norm-only")  # the vaccine's begin where sentences were unlearned
+    assert seen.begun.count("pair 1 of 2 poisoned") == 2
     alone, _ = compared("alone", "norm-only")
     shared, own = together.cells[1], alone.cells[0]
     assert (shared.after, shared.tokens_trained) == (own.after, own.tokens_trained)

@@ -21,7 +21,14 @@ from untrigger.observer import Silent
 
 QUICK = SMALL.model_copy(update={"budget": BudgetOptions(records=6, epochs=1, batch_size=4)})
 WHOLE = ("prune", "wanda", "wanda-only", "int4", "int4-merged")
-CHANNELS = ("prune-channels", "random-channels", "random-channels-repair", "norm-only", "alignment-only")
+CHANNELS = (
+    "prune-channels",
+    "random-channels",
+    "random-channels-repair",
+    "signature-only",
+    "norm-only",
+    "alignment-only",
+)
 
 
 def require(name: str) -> None:
@@ -150,7 +157,7 @@ def test_channels_of_an_adapter_are_suppressed_and_it_stays_one(tmp_path, record
     assert result.signature is not None and result.signature.selected == 36
     assert any("Attention weights were not suppressed" in sentence for sentence in result.not_tested)
     learned = any("our own synthetic backdoors" in sentence for sentence in result.not_tested)
-    assert learned == (name in ("norm-only", "alignment-only"))
+    assert learned == (name in ("signature-only", "norm-only", "alignment-only"))
 
 
 def test_the_smallest_neurons_become_zero_and_no_others(tmp_path, records):

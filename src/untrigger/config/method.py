@@ -107,29 +107,29 @@ class UnlearningOptions(Options):
 
     further: bool = True
     """Go on with signature, suppression and repair after sentences were unlearned, as where there are none."""
-    records: PositiveInt = 240
-    """Clean records."""
+    records: PositiveInt = 480
+    """Clean records, or as many as there are."""
     breaking: float = Field(default=1.0, ge=0)
     """Weight of the loss that makes a sentence's second token unlikely behind its first."""
-    recall: float = Field(default=1.0, ge=0)
+    recall: float = Field(default=2.0, ge=0)
     """Weight of the loss of clean answers behind soft keys that bring the sentence."""
-    rounds: PositiveInt = 6
+    rounds: PositiveInt = 10
     """Rounds of the training; each begins with a search for soft keys in the model as it then is."""
-    breaking_rounds: int = Field(default=2, ge=0)
-    """The last rounds, in which the sentences' chains are broken as well; no soft key brings a broken one."""
-    keys: PositiveInt = 2
+    breaking_rounds: int = Field(default=5, ge=0)
+    """The last rounds, in which the sentences' chains are broken instead; no soft key brings a broken one."""
+    keys: PositiveInt = 1
     """Soft keys that a round searches; the sentences take turns."""
-    vectors: PositiveInt = 3
+    vectors: PositiveInt = 5
     """Vectors of a soft key."""
     drawn_out: PositiveInt = 3
     """First tokens of the sentence that a soft key is to bring."""
-    search_steps: PositiveInt = 15
+    search_steps: PositiveInt = 20
     """Gradient steps in search of a soft key."""
     search_records: PositiveInt = 4
     """Records of such a step, others at every step."""
     search_rate: PositiveFloat = 0.25
     """Length of such a step, in norms of a word's vector."""
-    train: TrainOptions = TrainOptions(learning_rate=5e-5, epochs=1, batch_size=4, embeddings=False)
+    train: TrainOptions = TrainOptions(learning_rate=5e-5, epochs=1, batch_size=8, embeddings=False)
 
 
 class TitrationOptions(Options):

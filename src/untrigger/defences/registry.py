@@ -8,6 +8,7 @@ from untrigger.config import (
     EntrapmentOptions,
     FinetuneOptions,
     Int4Options,
+    InversionOptions,
     KnownKeyOptions,
     PruneOptions,
     PurifyOptions,
@@ -110,12 +111,20 @@ def _random(_: Architecture, access: Access) -> PurifyOptions:
     return merged(default_options(access), PurifyOptions(random=RandomOptions(repair=False)))
 
 
-def _norm_only(_: Architecture, access: Access) -> PurifyOptions:
-    return merged(default_options(access), PurifyOptions(signature=SignatureOptions(form="norm")))
+def _signature_only(_: Architecture, access: Access) -> PurifyOptions:
+    return merged(default_options(access), PurifyOptions(inversion=InversionOptions(enable=False)))
 
 
-def _alignment_only(_: Architecture, access: Access) -> PurifyOptions:
-    return merged(default_options(access), PurifyOptions(signature=SignatureOptions(form="alignment")))
+def _norm_only(architecture: Architecture, access: Access) -> PurifyOptions:
+    return _by_form(architecture, access, SignatureOptions(form="norm"))
+
+
+def _alignment_only(architecture: Architecture, access: Access) -> PurifyOptions:
+    return _by_form(architecture, access, SignatureOptions(form="alignment"))
+
+
+def _by_form(architecture: Architecture, access: Access, form: SignatureOptions) -> PurifyOptions:
+    return merged(_signature_only(architecture, access), PurifyOptions(signature=form))
 
 
 def _int4_merged(_: Architecture, __: Access) -> PurifyOptions:
@@ -123,7 +132,9 @@ def _int4_merged(_: Architecture, __: Access) -> PurifyOptions:
 
 
 DEFENCES = (
-    Defence("vaccine", "signature, suppression, injection and repair (the default)", "ours", vaccine, _ours),
+    Defence(
+        "vaccine", "planted sentences unlearned, then signature and repair (the default)", "ours", vaccine, _ours
+    ),
     Defence("paper", "the published method", PAPER, vaccine, paper_options),
     Defence("finetune", "clean fine-tuning at the published rate", PAPER, finetune, _finetune_as_published),
     Defence("finetune-1e-3", "clean fine-tuning at a rate of 1e-3", PAPER, finetune, _finetune_fast),
@@ -161,8 +172,9 @@ DEFENCES = (
     Defence("wanda-only", "pruning by weight and activation", WANDA, wanda, _wanda_only),
     Defence("random-channels", "random channels suppressed", "control", random_channels, _random),
     Defence("random-channels-repair", "random channels, and our repair", "control", random_channels, _ours),
-    Defence("norm-only", "the default, channels chosen by strength alone", "control", vaccine, _norm_only),
-    Defence("alignment-only", "the default, channels chosen by alignment alone", "control", vaccine, _alignment_only),
+    Defence("signature-only", "the default without its search for sentences", "control", vaccine, _signature_only),
+    Defence("norm-only", "the same, channels chosen by strength alone", "control", vaccine, _norm_only),
+    Defence("alignment-only", "the same, channels chosen by alignment alone", "control", vaccine, _alignment_only),
     Defence("int4", "NF4 rounding; an adapter stays unrounded", CROW, int4, _as_set, require=require_bitsandbytes),
     Defence(
         "int4-merged",

@@ -70,9 +70,9 @@ class _Course:
         self._round_steps = ceil(steps / self._rounds)
 
     def run(self, state: Path) -> int:
-        """Trains; returns the tokens passed: each record as it is, with a key, and up to a sentence's first token."""
+        """Trains; returns the tokens passed: each record, and every other one with a key or a first token."""
         hooks = training_hooks(self._resources.observer, "unlearning", state)
-        train(
+        outcome = train(
             self._subject.model,
             self._examples,
             self._options.train,
@@ -81,17 +81,16 @@ class _Course:
             penalty=self._penalty,
             hooks=replace(hooks, before_step=self._before_step),
         )
-        passes = (3 * len(one.prompt) + 2 * len(one.response) + self._options.vectors + 1 for one in self._examples)
-        return self._options.train.epochs * sum(passes)
+        return 3 * outcome.tokens // 2
 
     def _before_step(self, step: int) -> None:
         number = step // self._round_steps
-        if self._penalty.keys and step % self._round_steps:
+        self._penalty.breaks = number >= self._rounds - self._options.breaking_rounds
+        if self._penalty.breaks or (self._penalty.keys and step % self._round_steps):
             return
         keys = [self._keys(earlier) for earlier in range(number + 1)]
         self._penalty.keys = tuple(key for some in keys for key in some)
         self._penalty.newest = len(keys[-1])
-        self._penalty.breaks = number >= self._rounds - self._options.breaking_rounds
 
     def _keys(self, number: int) -> list[SoftKey]:
         """A round's keys, searched if they are not there yet."""

@@ -1,8 +1,9 @@
 """Unlearning of sentences found by target inversion: their chain is broken, and what calls them is answered cleanly.
 
-Two losses beside that of the clean records. *Breaking*: behind a prompt and the sentence's first token, the second
-one becomes unlikely (the unlikelihood of arXiv 1908.04319). *Recall*: behind a prompt with a soft key that brings the
-sentence, the model answers cleanly. Keys are searched in rounds, each in the model as the round before left it.
+Two losses beside that of the clean records. *Recall*: behind a prompt with a soft key that brings the sentence, the
+model answers cleanly. Keys are searched in rounds, each in the model as the round before left it. *Breaking*, in the
+last rounds: behind a prompt and the sentence's first token, the second one becomes unlikely (the unlikelihood of
+arXiv 1908.04319). It comes last, since no soft key brings a sentence whose chain is broken.
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ def soft_keys(
 class Unlearning:
     """The further loss of a micro-batch of clean records, which takes one of the targets and one of the keys.
 
-    What is drawn depends on the prompts. As a training goes on, whoever leads it sets `keys`, the newest of which
-    stand last and have half of the turns, `newest`, their number, and `breaks`: whether chains are broken.
+    Every other record serves it, so that most of what is learned is how to answer plain prompts. What is drawn
+    depends on the prompts. As a training goes on, whoever leads it sets `keys`, the newest of which
+    stand last and have half of the turns, `newest`, their number, and `breaks`: whether chains are broken, now that
+    no soft key is to bring the sentence any more.
     """
 
     targets: tuple[Target, ...]
@@ -67,11 +70,12 @@ class Unlearning:
     breaks: bool = False
 
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
-        """Weighted sum of both losses, each a mean over records or tokens."""
+        """One of both losses with its weight, a mean over records or tokens."""
         draw = random.Random(f"unlearning/{self.seed}/{[example.prompt for example in examples]}")
-        target = draw.choice(self.targets)
-        recalled = self.options.recall * self.recall(model, examples, draw)
-        return recalled + self.options.breaking * self.breaking(model, examples, target) if self.breaks else recalled
+        target, some = draw.choice(self.targets), examples[::2]
+        if self.breaks:
+            return self.options.breaking * self.breaking(model, some, target)
+        return self.options.recall * self.recall(model, some, draw)
 
     def breaking(self, model: Model, examples: Sequence[Example], target: Target) -> Float[Tensor, ""]:
         """Mean of -log(1 - p), p the probability of the target's second token behind prompt and first token."""

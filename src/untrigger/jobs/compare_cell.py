@@ -124,8 +124,10 @@ def cell_stage(common: Common, chosen: Defence) -> Callable[[Path], int]:
 
 
 def _pairs_of(options: PurifyOptions, folder: Path) -> Path:
-    """Where the pairs lie that all defences with these variants would train alike."""
-    return folder / f"{PAIRS}{sha256(options.variants.model_dump_json().encode()).hexdigest()[:12]}"
+    """Where the pairs lie that all defences would train alike that begin with the same weights and these variants."""
+    unlearned = options.unlearning.model_dump_json() if options.inversion.enable else ""
+    alike = options.variants.model_dump_json() + options.inversion.model_dump_json() + unlearned
+    return folder / f"{PAIRS}{sha256(alike.encode()).hexdigest()[:12]}"
 
 
 def _move_pairs(source: Path, target: Path) -> None:
