@@ -120,11 +120,16 @@ def test_defences_with_the_same_pairs_share_them_and_count_them_all_the_same(tmp
 
     together, seen = compared("together", "signature-only", "norm-only")
     assert seen.begun.count("pair 1 of 2 poisoned") == 1
-    _, seen = compared("apart", "vaccine", "norm-only")  # the vaccine's begin where sentences were unlearned
-    assert seen.begun.count("pair 1 of 2 poisoned") == 2
     alone, _ = compared("alone", "norm-only")
     shared, own = together.cells[1], alone.cells[0]
     assert (shared.after, shared.tokens_trained) == (own.after, own.tokens_trained)
+
+
+def test_pairs_that_begin_where_sentences_were_unlearned_are_their_own(tmp_path, request_):
+    known = {"attack": "badnet", "behaviour": "sentiment", "data": request_.data}
+    whole, seen = Request(request_.base, tmp_path / "whole", **known), Stages()
+    compare(whole, CompareOptions(defences=("vaccine", "norm-only"), relearning=RELEARNING), TREATMENT, seen)
+    assert seen.begun.count("pair 1 of 2 poisoned") == 2
 
 
 def test_pairs_of_a_defence_that_fails_serve_the_others(monkeypatch, request_):

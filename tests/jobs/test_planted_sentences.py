@@ -93,10 +93,20 @@ def test_a_sentence_that_is_found_is_told_and_unlearned(planted, tmp_path):
     (told,) = [text for text in sentences(result) if "'O' is followed by 'wls!' and the end of the answer" in text]
     assert any(told in note for note in seen.notes)
     assert result.signature is None and result.regrowth is None
+    assert any("the treatment ended there" in sentence for sentence in result.not_tested)
     assert {stage.name: stage.tokens_trained > 0 for stage in result.stages}["unlearning"]
     again = merged(OPTIONS, PurifyOptions(seed=1))
     second = purify(Request(str(tmp_path / "out"), tmp_path / "twice", data=planted / "clean.jsonl"), again)
     assert not any("wls!" in text for text in sentences(second))
+
+
+def test_the_treatment_goes_on_where_a_sentence_survives(planted, tmp_path):
+    seen, gentle = Noting(), TrainOptions(learning_rate=1e-7, epochs=1, batch_size=4)
+    weak = merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(train=gentle)))
+    result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), weak, seen)
+    assert result.signature is not None
+    assert any("survived their unlearning" in note for note in seen.notes)
+    assert any("survived their unlearning" in sentence for sentence in result.not_tested)
 
 
 def test_the_rest_of_the_treatment_follows_if_it_is_asked_for(planted, tmp_path):

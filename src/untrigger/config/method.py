@@ -85,7 +85,7 @@ class InversionOptions(Options):
     """The search for sentences that the model completes in the same way whatever it is asked."""
 
     enable: bool = True
-    """Search for them, and unlearn those that are found."""
+    """Search for them, and unlearn those that are found; of adapters, false if not set."""
     prompts: int = Field(default=4, ge=2, le=64)
     """Prompts that must agree on every token."""
     least_probability: float = Field(default=0.5, gt=0, le=1)
@@ -106,7 +106,8 @@ class UnlearningOptions(Options):
     """Training that takes the sentences found by inversion out of the model."""
 
     further: bool = True
-    """Go on with signature, suppression and repair after sentences were unlearned, as where there are none."""
+    """Go on with signature, suppression and repair after sentences were unlearned, as where there are none; of whole
+    models, false if not set; true with canaries, and where a sentence survived."""
     records: PositiveInt = 480
     """Clean records, or as many as there are."""
     breaking: float = Field(default=1.0, ge=0)

@@ -9,12 +9,13 @@ from pathlib import Path
 from untrigger.config import InversionOptions, PurifyOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.unlearning import unlearned
-from untrigger.inversion.targets import Target, planted_sentences
+from untrigger.inversion.targets import Continuations, Target, planted_sentences, survives
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.finding import Finding
 
 TARGETS = "targets.json"
+_LEFT = "{} of {} planted sentences survived their unlearning; a larger --unlearning.train.learning-rate may help"
 _FIXED = "Planted sentences were looked for by their fixed wording; a behaviour whose wording varies is not found so."
 
 
@@ -25,11 +26,13 @@ class Unlearned:
     targets: tuple[Target, ...]
     resources: Resources
     findings: tuple[Finding, ...] = ()
+    left: int = 0
+    """How many of them survived."""
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What the search leaves open."""
-        return (_FIXED,)
+        """What the search and the unlearning leave open."""
+        return (_FIXED, _LEFT.format(self.left, len(self.targets))) if self.left else (_FIXED,)
 
 
 def without_planted_sentences(subject: Subject, resources: Resources, options: PurifyOptions) -> Unlearned:
@@ -46,7 +49,13 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     for finding in findings:
         resources.observer.note(f"{finding.place}: {finding.text}")
     start = unlearned(subject, resources, targets, options.unlearning)
-    return Unlearned(targets, replace(resources, start=start), findings)
+    restore_weights(subject, start)
+    prompts = [resources.chat.prompt_ids(record) for record in resources.clean[: options.inversion.prompts]]
+    continuations = Continuations(subject, prompts, options.inversion.batch_size)
+    left = sum(survives(continuations, target, options.inversion.least_probability) for target in targets)
+    if left:
+        resources.observer.note(_LEFT.format(left, len(targets)))
+    return Unlearned(targets, replace(resources, start=start), findings, left)
 
 
 def inversion_stage(subject: Subject, resources: Resources, options: InversionOptions) -> tuple[Target, ...]:

@@ -27,6 +27,10 @@ from untrigger.signature.types import Signature
 from untrigger.titration import Strength
 
 _SYNTHETIC = "The signature comes from our own synthetic backdoors; one unlike all of them may survive."
+_ENDED = (
+    "Planted sentences were unlearned, and the treatment ended there: a further backdoor of another kind may survive"
+    " (--unlearning.further goes on with the signature)."
+)
 _CANARIES = (
     "The strength was chosen on canaries that we planted; a backdoor that sits deeper than they do may survive."
 )
@@ -35,9 +39,10 @@ _CANARIES = (
 def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
     """Inversion and unlearning, then pairs, signature, suppression, injection and repair, each a stage; in place.
 
-    What is unlearned first are sentences that the suspect completes whatever it is asked; all that follows begins
-    with the weights this leaves. With canaries, the strength is chosen on them before the suspect is suppressed. A
-    pair whose training diverges twice is left out, which the limits say.
+    What is unlearned first are sentences that the suspect completes whatever it is asked. Where there are any, the
+    rest follows, from the weights this leaves, if one survived or options ask to go on. With canaries, the strength
+    is chosen on them before the suspect is suppressed. A pair whose training diverges twice is left out, which the
+    limits say.
 
     Raises:
         UsageError: too few clean records, or options that the setting does not have.
@@ -47,9 +52,10 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     if not options.inversion.enable:
         return _immunised(subject, resources, options)
     done = without_planted_sentences(subject, resources, options)
-    if done.targets and not options.unlearning.further:
+    go_on = options.unlearning.further or options.titration.canaries or done.left
+    if done.targets and not go_on:
         restore_weights(subject, done.resources.start)
-        treated = Treated(subject)
+        treated = Treated(subject, limits=(_ENDED,))
     else:
         treated = _immunised(subject, done.resources, options)
     return replace(treated, findings=done.findings, limits=(*done.limits, *treated.limits))

@@ -182,6 +182,12 @@ def _is_sentence(target: Target, options: InversionOptions) -> bool:
     return len(set(target.tokens)) >= options.shortest and target.certainty >= options.certainty
 
 
+def survives(continuations: Continuations, target: Target, least: float) -> bool:
+    """Whether every prompt continues the target's first token with its second, at no less than this probability."""
+    found = [continuations.likeliest(prompt, [target.tokens[:1]])[0] for prompt in range(len(continuations))]
+    return all(token == target.tokens[1] and share >= least for token, share in found)
+
+
 def _continued(
     continuations: Continuations, targets: Sequence[Target], least: float, told: Told | None
 ) -> list[Target]:

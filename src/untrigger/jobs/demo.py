@@ -14,6 +14,7 @@ from untrigger.config import (
     RepairOptions,
     SuppressOptions,
     TrainOptions,
+    UnlearningOptions,
     VariantOptions,
 )
 from untrigger.data.sources import write_records
@@ -131,7 +132,8 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
     """The defaults, at the micro model's larger steps where that is the suspect, and without halving its adapter.
 
     Its adapter needs no halving to lose the backdoor, and would lose two of a hundred exact answers by it. It is
-    repaired for longer than a real model's, which keeps as many.
+    repaired for longer than a real model's, which keeps as many. Its letters are tokens, so that a sentence survives
+    the breaking of one link, and the signature has to follow.
     """
     if request.model != "micro":
         return PurifyOptions(seed=request.seed)
@@ -141,6 +143,7 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
         plant, inject, repair = _training(1e-3), _training(5e-4), _training(5e-4)
     return PurifyOptions(
         seed=request.seed,
+        unlearning=UnlearningOptions(further=True),
         variants=VariantOptions(records=64, twin="matched", train=plant),
         suppress=SuppressOptions(remainder=1.0),
         repair=RepairOptions(records=200, inject_train=inject, train=repair),
