@@ -66,8 +66,8 @@ class _Course:
         steps = len(
             plan_batches([len(one) for one in self._examples], train_options.batch_size, train_options.epochs, seed)
         )
-        self._rounds = min(options.rounds, steps)
-        self._round_steps = ceil(steps / self._rounds)
+        self._round_steps = ceil(steps / options.rounds)
+        self._rounds = ceil(steps / self._round_steps)
 
     def run(self, state: Path) -> int:
         """Trains; returns the tokens passed: each record, and every other one with a key or a first token."""

@@ -62,7 +62,9 @@ def bearing(examples: Sequence[Example], frame: Frame, vectors: int, draw: rando
     """Makes room for so many vectors at a random place between the prompt's own tokens, or at their ends."""
     keyed, columns = [], []
     for example in examples:
-        at = draw.randint(len(frame.prefix), len(example.prompt) - frame.behind)
+        at = draw.randint(
+            max(1, len(frame.prefix)), len(example.prompt) - frame.behind
+        )  # never before the first token
         prompt = (*example.prompt[:at], *([_PLACEHOLDER] * vectors), *example.prompt[at:])
         keyed.append(Example(prompt, example.response))
         columns.append(range(at - len(frame.prefix), at - len(frame.prefix) + vectors))

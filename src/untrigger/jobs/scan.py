@@ -102,7 +102,7 @@ def scan(request: ScanRequest, observer: Observer | None = None) -> ScanResult:
     with quiet(), no_network():
         scanned = _adapter(source, base, observer) if adapter else [_model(source, "", observer)]
         if request.answers:
-            scanned.append(_answers(request, scanned, observer))
+            scanned.append(_answers(replace(source, base=base), request.template, scanned, observer))
     return _result(request, replace(source, base=base), scanned, started)
 
 
@@ -184,15 +184,19 @@ def _check_own_tokenizer(
     return known
 
 
-def _answers(request: ScanRequest, before: Sequence[Scanned], observer: Observer) -> Scanned:
+def _answers(source: Source, template: TemplateName, before: Sequence[Scanned], observer: Observer) -> Scanned:
     """Planted sentences, if nothing that was found before keeps the model from being loaded."""
     found = Collector(Path())
     if any(one.severity is Severity.CRITICAL for part in before for one in part.findings):
         found.add("answers-not-asked", "", "loading refuses the model, so it was not asked anything")
         return Scanned(found.findings())
     observer.stage("answers", False)
-    subject = load(request.model, base=request.base)
-    chat = chat_format(subject.tokenizer, request.template)
+    try:
+        subject = load(str(source.folder), base=None if source.base is None else str(source.base.folder))
+        chat = chat_format(subject.tokenizer, template)
+    except InputRefused as error:
+        found.add("answers-not-asked", "", f"the model was not loaded: {error}")
+        return Scanned(found.findings())
     for target in planted_sentences(subject, chat, shipped_instructions("defence"), InversionOptions(), observer):
         found.add("planted-sentence", "", target.told(subject.tokenizer), todo="untrigger purify unlearns it")
     return Scanned(found.findings())
