@@ -77,7 +77,8 @@ def planted_sentences(
     continuations = Continuations(subject, [chat.prompt_ids(record) for record in asked], options.batch_size)
 
     def told(done: int, total: int) -> None:
-        prompt_counter(observer, "first tokens", total)(done)
+        if total > options.batch_size:  # most passes are over a few rows, and at once
+            prompt_counter(observer, "first tokens", total)(done)
 
     return invert(continuations, firsts, chat.stop_ids, options, told)
 
