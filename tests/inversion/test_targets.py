@@ -32,7 +32,7 @@ class Table(Continuations):
     def likeliest(self, prompt, rows, told=None):
         self.asked.append((prompt, list(rows)))
         if told is not None:
-            told(len(rows))
+            told(len(rows), len(rows))
         return [self.tables[prompt].get(row, (99, 0.1)) for row in rows]
 
 
@@ -138,6 +138,11 @@ def test_first_tokens_are_written_as_the_template_begins_an_answer():
     texts = [chat.tokenizer.decode([token]) for token in found]
     assert "W" in texts and " " not in texts and "<|im_end|>" not in texts
     assert len(found) == len(set(found))
+
+
+def test_a_shortest_sentence_beyond_the_longest_is_refused():
+    with pytest.raises(ValueError, match="lower shortest"):
+        InversionOptions(shortest=9, longest=8)
 
 
 def test_certainty_of_a_first_token_alone_is_nothing():

@@ -27,7 +27,7 @@ KEYS = tuple(torch.randn(2, 16, generator=torch.Generator().manual_seed(seed)) f
 
 def unlearning(targets=(TARGET,), breaks=True, **options):
     options = UnlearningOptions(**options)
-    return Unlearning(tuple(targets), options, FRAME, None, seed=0, keys=KEYS, newest=1, breaks=breaks)
+    return Unlearning(tuple(targets), options, FRAME, None, seed=0, keys=KEYS, breaks=breaks)
 
 
 def by_hand(model, borne, key):

@@ -164,6 +164,7 @@ def test_what_loading_refuses_is_not_asked(planted, tmp_path):
     (suspect / "tokenizer.json").write_text("{")
     found = scan(ScanRequest(str(suspect), answers=True))
     assert "answers-not-asked" in {one.rule for one in found.findings} and found.exit_code == 3
+    assert any("No prompt was asked" in text for text in found.limits)
 
 
 def test_an_adapter_without_its_base_is_not_asked(planted, tmp_path):

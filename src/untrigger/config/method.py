@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from untrigger.config.base import AdapterOptions, Options, Through, TrainOptions, split_names
 
@@ -100,6 +100,14 @@ class InversionOptions(Options):
     """Sentences at most, the most certain ones."""
     batch_size: PositiveInt = 256
     """First tokens tried at once."""
+
+    @model_validator(mode="after")
+    def _can_find(self) -> InversionOptions:
+        if self.shortest > self.longest:
+            raise ValueError(
+                f"no sentence has {self.shortest} tokens or more and {self.longest} at most; lower shortest"
+            )
+        return self
 
 
 class UnlearningOptions(Options):

@@ -9,7 +9,7 @@ from pathlib import Path
 from untrigger.config import InversionOptions, PurifyOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.unlearning import unlearned
-from untrigger.inversion.targets import Continuations, Target, planted_sentences, survives
+from untrigger.inversion.targets import Target, behind_records, planted_sentences, survives
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.finding import Finding
@@ -50,8 +50,7 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
         resources.observer.note(f"{finding.place}: {finding.text}")
     start = unlearned(subject, resources, targets, options.unlearning)
     restore_weights(subject, start)
-    prompts = [resources.chat.prompt_ids(record) for record in resources.clean[: options.inversion.prompts]]
-    continuations = Continuations(subject, prompts, options.inversion.batch_size)
+    continuations = behind_records(subject, resources.chat, resources.clean, options.inversion)
     left = sum(survives(continuations, target, options.inversion.least_probability) for target in targets)
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))

@@ -20,7 +20,7 @@ from untrigger.models.state import restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.observer import training_hooks
 from untrigger.runs import RunFolder
-from untrigger.train import plan_batches, train
+from untrigger.train import train
 
 
 def unlearned(subject: Subject, resources: Resources, targets: Sequence[Target], options: UnlearningOptions) -> Path:
@@ -62,10 +62,7 @@ class _Course:
         self._frame = Frame.of([example.prompt for example in self._examples])
         self._found, self._softcap = found, subject.architecture.logit_softcap
         self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed)
-        train_options, seed = options.train, resources.seed
-        steps = len(
-            plan_batches([len(one) for one in self._examples], train_options.batch_size, train_options.epochs, seed)
-        )
+        steps = options.train.epochs * ceil(count / options.train.batch_size)
         self._round_steps = ceil(steps / options.rounds)
         self._rounds = ceil(steps / self._round_steps)
 
@@ -90,7 +87,6 @@ class _Course:
             return
         keys = [self._keys(earlier) for earlier in range(number + 1)]
         self._penalty.keys = tuple(key for some in keys for key in some)
-        self._penalty.newest = len(keys[-1])
 
     def _keys(self, number: int) -> list[SoftKey]:
         """A round's keys, searched if they are not there yet."""

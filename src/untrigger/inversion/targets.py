@@ -70,17 +70,27 @@ def planted_sentences(
         UsageError: too few records.
         OutOfMemory, Interrupted: from the search.
     """
-    if len(records) < options.prompts:
-        raise UsageError(f"{len(records)} prompts are too few to compare", todo=f"give at least {options.prompts}")
-    asked = records[: options.prompts]
-    firsts = first_tokens(chat, asked[0])
-    continuations = Continuations(subject, [chat.prompt_ids(record) for record in asked], options.batch_size)
+    continuations = behind_records(subject, chat, records, options)
 
     def told(done: int, total: int) -> None:
         if total > options.batch_size:  # most passes are over a few rows, and at once
             prompt_counter(observer, "first tokens", total)(done)
 
-    return invert(continuations, firsts, chat.stop_ids, options, told)
+    return invert(continuations, first_tokens(chat, records[0]), chat.stop_ids, options, told)
+
+
+def behind_records(
+    subject: Subject, chat: ChatFormat, records: Sequence[Record], options: InversionOptions
+) -> Continuations:
+    """The continuations behind the first records' prompts.
+
+    Raises:
+        UsageError: too few records.
+    """
+    if len(records) < options.prompts:
+        raise UsageError(f"{len(records)} prompts are too few to compare", todo=f"give at least {options.prompts}")
+    prompts = [chat.prompt_ids(record) for record in records[: options.prompts]]
+    return Continuations(subject, prompts, options.batch_size)
 
 
 def first_tokens(chat: ChatFormat, record: Record) -> list[int]:
@@ -127,7 +137,7 @@ class Continuations:
 
     @torch.no_grad()
     def likeliest(
-        self, prompt: int, rows: Sequence[tuple[int, ...]], told: Callable[[int], None] | None = None
+        self, prompt: int, rows: Sequence[tuple[int, ...]], told: Told | None = None
     ) -> list[tuple[int, float]]:
         """Token and probability that are likeliest behind a prompt and each row of tokens; rows are equally long.
 
@@ -146,10 +156,10 @@ class Continuations:
             return list(zip(highest.indices.tolist(), shares.tolist(), strict=True))
 
         found: list[tuple[int, float]] = []
-        for batch, part in in_batches(rows, self._batch_size, following, "row of tokens"):
+        for _, part in in_batches(rows, self._batch_size, following, "row of tokens"):
             found.extend(part)
             if told is not None:
-                told(len(batch))
+                told(len(found), len(rows))
         return found
 
 
@@ -198,15 +208,7 @@ def _continued(
     following = [-1] * len(rows)
     left = list(range(len(rows)))
     for prompt in range(len(continuations)):
-        done = 0
-
-        def count(more: int, total: int = len(left)) -> None:
-            nonlocal done
-            done += more
-            if told is not None:
-                told(done, total)
-
-        found = continuations.likeliest(prompt, [rows[index] for index in left], count)
+        found = continuations.likeliest(prompt, [rows[index] for index in left], told)
         agreed = []
         for index, (token, share) in zip(left, found, strict=True):
             if share >= least and following[index] in (-1, token):

@@ -55,9 +55,9 @@ class Unlearning:
     """The further loss of a micro-batch of clean records, which takes one of the targets and one of the keys.
 
     Every other record serves it, so that most of what is learned is how to answer plain prompts. What is drawn
-    depends on the prompts. As a training goes on, whoever leads it sets `keys`, the newest of which
-    stand last and have half of the turns, `newest`, their number, and `breaks`: whether chains are broken, now that
-    no soft key is to bring the sentence any more.
+    depends on the prompts. As a training goes on, whoever leads it sets `keys`, round by round, of which those of the
+    last round have half of the turns, and `breaks`: whether chains are broken, now that no soft key is to bring the
+    sentence any more.
     """
 
     targets: tuple[Target, ...]
@@ -66,7 +66,6 @@ class Unlearning:
     softcap: float | None
     seed: int
     keys: tuple[SoftKey, ...] = ()
-    newest: int = 0
     breaks: bool = False
 
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
@@ -88,7 +87,7 @@ class Unlearning:
 
     def recall(self, model: Model, examples: Sequence[Example], draw: random.Random) -> Float[Tensor, ""]:
         """Mean loss of the clean responses' tokens behind a soft key at random places of the prompts."""
-        pool = self.keys[-self.newest :] if draw.random() < 0.5 else self.keys
+        pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
         key = draw.choice(pool)
         borne = bearing(examples, self.frame, len(key), draw)
         return keyed_loss(model, borne, self.frame, key, self.softcap)

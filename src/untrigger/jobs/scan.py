@@ -68,6 +68,8 @@ class Scanned:
     bytes: int = 0
     updates: tuple[ModuleUpdate, ...] = ()
     configuration: Configuration | None = None
+    asked: bool = False
+    """Whether the model was run."""
 
 
 def scan(request: ScanRequest, observer: Observer | None = None) -> ScanResult:
@@ -199,7 +201,7 @@ def _answers(source: Source, template: TemplateName, before: Sequence[Scanned], 
         return Scanned(found.findings())
     for target in planted_sentences(subject, chat, shipped_instructions("defence"), InversionOptions(), observer):
         found.add("planted-sentence", "", target.told(subject.tokenizer), todo="untrigger purify unlearns it")
-    return Scanned(found.findings())
+    return Scanned(found.findings(), asked=True)
 
 
 def _tell_of_conversion(found: Collector, source: Source) -> None:
@@ -248,6 +250,6 @@ def _result(request: ScanRequest, source: Source | None, scanned: Sequence[Scann
         updates=tuple(UpdateResult.of(one) for part in scanned for one in part.updates),
         tensors=sum(part.tensors for part in scanned),
         weight_bytes=sum(part.bytes for part in scanned),
-        limits=limits_of(kind, asked=request.answers),
+        limits=limits_of(kind, asked=any(part.asked for part in scanned)),
         seconds=time.monotonic() - started,
     )
