@@ -47,7 +47,7 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
         return Unlearned((), resources)
     findings = tuple(Finding("planted-sentence", "answers", target.told(subject.tokenizer)) for target in targets)
     for finding in findings:
-        resources.observer.note(f"{finding.place}: {finding.text}")
+        resources.observer.note(finding.line)
     start = unlearned(subject, resources, targets, options.unlearning)
     restore_weights(subject, start)
     continuations = behind_records(subject, resources.chat, resources.clean, options.inversion)

@@ -17,7 +17,7 @@ from untrigger.report.parts import FindingResult
 def note_findings(subject: Subject, observer: Observer) -> None:
     """A note for each."""
     for finding in subject.findings:
-        observer.note(f"{finding.place}: {finding.text}")
+        observer.note(finding.line)
 
 
 def findings_result(subject: Subject, more: Sequence[Finding] = ()) -> tuple[FindingResult, ...]:

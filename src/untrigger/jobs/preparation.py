@@ -96,7 +96,7 @@ def prepare(suspect: Suspect, run: RunFolder) -> Prepared:
     clean = tuple(load_records(records / "clean.jsonl"))
     findings = key_findings(clean, suspect.backdoor)
     for finding in findings:
-        suspect.observer.note(f"{finding.place}: {finding.text}")
+        suspect.observer.note(finding.line)
     return Prepared(start, clean, probe, before, findings)
 
 

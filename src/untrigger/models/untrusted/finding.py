@@ -29,3 +29,8 @@ class Finding:
     kind: Kind
     place: str
     text: str
+
+    @property
+    def line(self) -> str:
+        """Place and text, as a note says them."""
+        return f"{self.place}: {self.text}"
