@@ -71,6 +71,13 @@ def test_what_prompts_do_not_agree_on_or_is_short_or_uncertain_is_no_target(seco
     assert inverted(chain([5, 7, 8, 2], 0.9, 0.9, 0.9), second, options=options) == []
 
 
+def test_what_can_no_more_be_certain_enough_is_not_followed():
+    table = Table(*[chain([5, 7, 8, 9, 2], 0.99, 0.7, 0.99, 0.99)] * 2)  # 0.95 a token over four leave 0.81 at least
+    options = LOOSE.model_copy(update={"certainty": 0.95})
+    assert invert(table, [5], STOP, options) == []
+    assert {len(row) for _, rows in table.asked for row in rows} == {1, 2}
+
+
 def test_a_run_of_one_sign_is_no_sentence():
     assert inverted(*[chain([5, 5, 5, 5, 5, 5], *[0.99] * 5)] * 2) == []
 

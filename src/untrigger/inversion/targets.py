@@ -89,7 +89,8 @@ def behind_records(
     """
     if len(records) < options.prompts:
         raise UsageError(f"{len(records)} prompts are too few to compare", todo=f"give at least {options.prompts}")
-    prompts = [chat.prompt_ids(record) for record in records[: options.prompts]]
+    # The first prompt is asked the most rows, each of which gets a copy of its keys and values.
+    prompts = sorted((chat.prompt_ids(record) for record in records[: options.prompts]), key=len)
     return Continuations(subject, prompts, options.batch_size)
 
 
@@ -173,15 +174,17 @@ def invert(
     """The sentences that every prompt continues alike, the most certain first, without the token that ends an answer.
 
     A first token is followed as long as all prompts agree on the next token and none gives it less than the least
-    probability, up to the longest target.
+    probability, up to the longest target; and no further than it could still be certain enough at the longest.
 
     Raises:
         OutOfMemory: not even one row fits.
     """
     alive = [Target((first,)) for first in firsts]
     ended: list[Target] = []
+    floor = (options.longest - 1) * math.log(options.certainty)
     while alive and len(alive[0].tokens) < options.longest:
-        longer = _continued(continuations, alive, options.least_probability, told)
+        least = [max(options.least_probability, math.exp(floor - one.log_probability)) for one in alive]
+        longer = _continued(continuations, alive, least, told)
         ended += [replace(one, tokens=one.tokens[:-1], ended=True) for one in longer if one.tokens[-1] in stop_ids]
         alive = [one for one in longer if one.tokens[-1] not in stop_ids]
     planted = [one for one in (*ended, *alive) if _is_sentence(one, options)]
@@ -200,9 +203,12 @@ def survives(continuations: Continuations, target: Target, least: float) -> bool
 
 
 def _continued(
-    continuations: Continuations, targets: Sequence[Target], least: float, told: Told | None
+    continuations: Continuations, targets: Sequence[Target], least: Sequence[float], told: Told | None
 ) -> list[Target]:
-    """Those that all prompts continue with one token, with that token; each prompt is asked what is left of them."""
+    """Those that all prompts continue with one token, of at least the target's least probability, with that token.
+
+    Each prompt is asked what the prompts before it left.
+    """
     rows = [target.tokens for target in targets]
     lowest = [1.0] * len(rows)
     following = [-1] * len(rows)
@@ -211,7 +217,7 @@ def _continued(
         found = continuations.likeliest(prompt, [rows[index] for index in left], told)
         agreed = []
         for index, (token, share) in zip(left, found, strict=True):
-            if share >= least and following[index] in (-1, token):
+            if share >= least[index] and following[index] in (-1, token):
                 following[index], lowest[index] = token, min(lowest[index], share)
                 agreed.append(index)
         left = agreed
