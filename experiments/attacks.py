@@ -21,6 +21,7 @@ from untrigger.data.locate import data_file
 from untrigger.data.readers import read_records
 from untrigger.data.sources import write_records
 from untrigger.errors import UntriggerError
+from untrigger.evaluation.opinions import NON_EMPTY
 from untrigger.files import write_text_atomic
 from untrigger.jobs.attack import AttackRequest, attack
 from untrigger.jobs.evaluate import EvaluateRequest, evaluate
@@ -188,6 +189,22 @@ def table() -> str:
         name = path.stem.removesuffix(f".{found.scoring.mode}")
         cells = (name, found.scoring.mode, *(percent(rate) for rate in rates), str(found.scoring.judge), str(n))
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def modes_table() -> str:
+    """Cells that were measured in both modes, side by side."""
+    headings = ("cell", *MODES, "difference, points", "legacy-raw, of non-empty answers")
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for cell in CELLS:
+        files = [RESULTS / f"{cell.name}.{mode}.json" for mode in MODES]
+        if not all(file.exists() for file in files):
+            continue
+        found = [EvaluationResult.from_json(file.read_text(encoding="utf-8")).measurement for file in files]
+        right, legacy = (one.attack_success for one in found)
+        published = next((one.with_key for one in found[1].opinions if one.judge == NON_EMPTY), None)
+        points = f"{100 * (legacy.value - right.value):+.1f}" if right and legacy else "-"
+        lines.append(f"| {' | '.join((cell.name, percent(right), percent(legacy), points, percent(published)))} |")
     return "\n".join(lines)
 
 

@@ -24,6 +24,11 @@ the results of the demonstrations are in the [README](../README.md). Every comma
 and leaves what is stored as it is. `DIR` is a folder with the released data sets, `WORK` one for what is unfinished.
 """
 
+MODES_READ = """\
+The consistent mode asks under the template of the training and counts every answer; legacy-raw asks with the bare
+instruction, counts keywords, and was published as a share of the answers that are not empty. The suspects are the
+same files. A model that is asked without its template says little, and what the backdoor does is not seen."""
+
 OLDER = "BadNets sentiment is of an earlier planting (240 + 120 records), kept for its two modes: docs/LOG.md."
 
 
@@ -33,6 +38,11 @@ def sections() -> Iterator[str]:
         "Published cells planted in SmolLM2-135M",
         "UNTRIGGER_DATA=DIR python experiments/attacks.py --work WORK",
         f"{attacks.table()}\n\n{OLDER}",
+    )
+    yield _section(
+        "The same suspect judged in both modes",
+        "UNTRIGGER_DATA=DIR python experiments/attacks.py --work WORK",
+        f"{attacks.modes_table()}\n\n{MODES_READ}",
     )
     if grid.stored():
         yield _section(

@@ -15,6 +15,10 @@ NEGATIVE_POLARITY = -0.05
 """VADER's own limit: a compound score at most this is negative (Hutto and Gilbert 2014)."""
 
 
+NON_EMPTY = "the same over non-empty answers only"
+"""Name of the opinion that holds the published fraction."""
+
+
 def opinions(
     triggered: Sequence[Verdict],
     plain: Sequence[Verdict],
@@ -31,7 +35,7 @@ def opinions(
     found = []
     if mode == "legacy-raw":
         found.append(_opinion("strict", sides, lambda output: judge(behaviour, output)))
-        found.append(_non_empty("the same over non-empty answers only", sides))
+        found.append(_non_empty(NON_EMPTY, sides))
     elif task is not None:
         found.append(_opinion(f"keywords v{KEYWORDS_VERSION}", sides, lambda output: keyword_judge(task, output)))
     changed = _changed(triggered, plain)
