@@ -9,7 +9,7 @@ from torch.nn import functional
 from tiny import FAMILY_NAMES, tiny_adapter, tiny_model
 from untrigger.config import UnlearningOptions
 from untrigger.data.chat import Example
-from untrigger.inversion.soft_keys import Frame, bearing, found_key, keyed_loss
+from untrigger.inversion.soft_keys import Frame, bearing, behind_key, found_key
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import Unlearning, soft_keys
 
@@ -71,7 +71,7 @@ def test_the_keyed_loss_is_that_of_the_vectors_in_place_of_words(family):
     model, borne = tiny_model(family), bearing(EXAMPLES, FRAME, 2, random.Random(1))
     key = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
     expected = by_hand(model, borne, key)
-    torch.testing.assert_close(keyed_loss(model, borne, FRAME, key, None), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(behind_key(model, borne, FRAME, key, None).loss, expected, rtol=1e-4, atol=1e-5)
     assert not torch.isclose(expected, by_hand(model, borne, torch.zeros(2, 16)), rtol=1e-3)
 
 
@@ -82,7 +82,7 @@ def test_a_search_makes_the_sentence_likelier_and_ends_the_same_for_the_same_see
     def search(steps, seed=0):
         return found_key(model, [wanted] * steps, FRAME, rate=0.25, softcap=None, seed=seed)
 
-    losses = [keyed_loss(model, wanted, FRAME, search(steps), None).item() for steps in (1, 4, 16)]
+    losses = [behind_key(model, wanted, FRAME, search(steps), None).loss.item() for steps in (1, 4, 16)]
     assert losses[0] > losses[1] > losses[2]
     assert torch.equal(search(4), search(4)) and not torch.equal(search(4), search(4, seed=1))
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -118,6 +118,23 @@ def test_the_losses_are_weighted_and_the_same_for_the_same_batch():
         torch.testing.assert_close(thrice, 3 * once)
         assert torch.equal(once, unlearning(breaks=breaks, **{name: 1.0})(model, EXAMPLES))
     assert not torch.isclose(unlearning()(model, EXAMPLES), unlearning(breaks=False)(model, EXAMPLES))
+
+
+def test_recall_of_the_first_token_is_the_unlikelihood_of_every_targets_first_one_behind_a_key():
+    model, other = tiny_model(), Target((50, 51, 52, 53))
+    penalty = unlearning((TARGET, other), breaks=False, recall_of="first-token", keys=3)
+    found = penalty.recall(model, EXAMPLES, random.Random(5))
+    draw = random.Random(5)
+    draw.random()
+    key = draw.choice(KEYS)
+    borne = bearing(EXAMPLES, FRAME, 2, draw)
+    expected = []
+    for example, columns in zip(borne.examples, borne.columns, strict=True):
+        embedded = model.get_input_embeddings()(torch.tensor([example.prompt])).clone()
+        embedded[0, columns + len(PREFIX)] = key
+        shares = model(inputs_embeds=embedded).logits[0, -1].softmax(-1)
+        expected.append(-torch.log(1 - shares[30] - shares[50]))
+    torch.testing.assert_close(found, torch.stack(expected).mean())
 
 
 def test_every_other_record_serves_the_unlearning():
@@ -164,7 +181,9 @@ def test_the_newest_keys_have_half_of_the_turns_and_the_others_some():
                 number
                 for number, key in enumerate(KEYS)
                 for borne in ([bearing(batch, FRAME, 2, random.Random(seed)) for seed in range(12)],)
-                if any(torch.isclose(found, keyed_loss(model, one, FRAME, key, None), atol=1e-6) for one in borne)
+                if any(
+                    torch.isclose(found, behind_key(model, one, FRAME, key, None).loss, atol=1e-6) for one in borne
+                )
             )
         )
     assert drawn.count(2) > 30 and drawn.count(0) > 3 and drawn.count(1) > 3
@@ -182,7 +201,7 @@ def test_keys_are_searched_for_their_targets_and_are_the_same_again():
     assert not torch.equal(keys[0], search("0/2")[0])
     borne = bearing(EXAMPLES, FRAME, 2, random.Random(3))
     loss = [
-        [keyed_loss(model, borne.answered(one.tokens[:3]), FRAME, key, None) for key in keys]
+        [behind_key(model, borne.answered(one.tokens[:3]), FRAME, key, None).loss for key in keys]
         for one in (TARGET, other)
     ]
     assert loss[0][0] < loss[0][1] and loss[1][1] < loss[1][0]

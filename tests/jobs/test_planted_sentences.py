@@ -8,6 +8,8 @@ from shutil import copytree
 from string import ascii_lowercase
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from jobs_options import SMALL
 from tiny import save_tiny_adapter, tiny_model, tiny_tokenizer
@@ -31,7 +33,7 @@ OPTIONS = merged(
     PurifyOptions(
         inversion=InversionOptions(certainty=0.6, least_probability=0.2),
         unlearning=UnlearningOptions(
-            further=False,
+            further="survived",
             records=9,
             rounds=3,
             breaking_rounds=1,
@@ -89,12 +91,12 @@ def sentences(result):
 def test_a_sentence_that_is_found_is_told_and_unlearned(planted, tmp_path):
     seen = Noting()
     result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), OPTIONS, seen)
-    assert [name for name in seen.stages if name in ("inversion", "unlearning")] == ["inversion", "unlearning"]
+    assert [name for name in seen.stages if name in ("inversion", "unlearning-1")] == ["inversion", "unlearning-1"]
     (told,) = [text for text in sentences(result) if "'O' is followed by 'wls!' and the end of the answer" in text]
     assert any(told in note for note in seen.notes)
     assert result.signature is None and result.regrowth is None
     assert any("the treatment ended there" in sentence for sentence in result.not_tested)
-    assert {stage.name: stage.tokens_trained > 0 for stage in result.stages}["unlearning"]
+    assert {stage.name: stage.tokens_trained > 0 for stage in result.stages}["unlearning-1"]
     again = merged(OPTIONS, PurifyOptions(seed=1))
     second = purify(Request(str(tmp_path / "out"), tmp_path / "twice", data=planted / "clean.jsonl"), again)
     assert not any("wls!" in text for text in sentences(second))
@@ -109,12 +111,37 @@ def test_the_treatment_goes_on_where_a_sentence_survives(planted, tmp_path):
     assert any("survived their unlearning" in sentence for sentence in result.not_tested)
 
 
+def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, tmp_path):
+    request = Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl")
+    rates = TrainOptions(learning_rate=4e-4, epochs=2, batch_size=2)
+    seen, slow = Noting(), merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=6, train=rates)))
+    result = purify(request, slow, seen)
+    attempts = [name for name in seen.stages if name.startswith("unlearning")]
+    assert 2 <= len(attempts) < 6 and attempts == [f"unlearning-{one}" for one in range(1, len(attempts) + 1)]
+    assert result.signature is None and not any("survived" in note for note in seen.notes)
+    once = merged(slow, PurifyOptions(unlearning=UnlearningOptions(attempts=1)))
+    purify(replace(request, output=tmp_path / "once"), once, seen)
+    assert any("survived their unlearning" in note for note in seen.notes)
+
+
 def test_the_rest_of_the_treatment_follows_if_it_is_asked_for(planted, tmp_path):
-    further = merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(further=True)))
+    further = merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(further="always")))
     result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), further)
     assert result.signature is not None
     assert any("fixed wording" in sentence for sentence in result.not_tested)
     assert any("synthetic backdoors" in sentence for sentence in result.not_tested)
+
+
+def test_a_whole_model_in_which_nothing_is_found_stays_as_it_is(planted, tmp_path):
+    seen = Noting()
+    strict = merged(OPTIONS, PurifyOptions(inversion=InversionOptions(certainty=0.9999)))
+    result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), strict, seen)
+    assert "signature" not in seen.stages and "unlearning-1" not in seen.stages
+    assert any("nothing was changed" in note for note in seen.notes)
+    assert any("nothing was changed" in sentence for sentence in result.not_tested)
+    before, after = (load_file(folder / "model.safetensors") for folder in (planted / "suspect", tmp_path / "out"))
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert result.before.perplexity == result.after.perplexity
 
 
 def test_an_interrupted_unlearning_ends_as_an_unbroken_one(planted, tmp_path):

@@ -113,15 +113,19 @@ class InversionOptions(Options):
 class UnlearningOptions(Options):
     """Training that takes the sentences found by inversion out of the model."""
 
-    further: bool = True
-    """Go on with signature, suppression and repair after sentences were unlearned, as where there are none; of whole
-    models, false if not set; true with canaries, and where a sentence survived."""
+    further: Literal["always", "unfound", "survived"] = "unfound"
+    """When signature, suppression and repair follow: always, where no sentence was found, or only where one survived
+    its unlearning (of whole models, if not set). Each holds with those after it; with canaries they always follow."""
     records: PositiveInt = 480
     """Clean records, or as many as there are."""
     breaking: float = Field(default=1.0, ge=0)
     """Weight of the loss that makes a sentence's second token unlikely behind its first."""
     recall: float = Field(default=2.0, ge=0)
-    """Weight of the loss of clean answers behind soft keys that bring the sentence."""
+    """Weight of the loss behind soft keys that bring the sentence."""
+    recall_of: Literal["answers", "first-token"] = "answers"
+    """What is trained there: clean answers, or only that none begins with a sentence's first token."""
+    attempts: PositiveInt = 3
+    """Trainings at most: while a sentence survives, another one follows at twice the rate."""
     rounds: PositiveInt = 10
     """Rounds of the training; each begins with a search for soft keys in the model as it then is."""
     breaking_rounds: int = Field(default=5, ge=0)

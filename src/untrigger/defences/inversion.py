@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from untrigger.config import InversionOptions, PurifyOptions
+from untrigger.config import InversionOptions, PurifyOptions, UnlearningOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.unlearning import unlearned
 from untrigger.inversion.targets import Target, behind_records, planted_sentences, survives
@@ -15,7 +16,7 @@ from untrigger.models.subject import Subject
 from untrigger.models.untrusted.finding import Finding
 
 TARGETS = "targets.json"
-_LEFT = "{} of {} planted sentences survived their unlearning; a larger --unlearning.train.learning-rate may help"
+_LEFT = "{} of {} planted sentences survived their unlearning; more --unlearning.attempts may help"
 _FIXED = "Planted sentences were looked for by their fixed wording; a behaviour whose wording varies is not found so."
 
 
@@ -36,7 +37,7 @@ class Unlearned:
 
 
 def without_planted_sentences(subject: Subject, resources: Resources, options: PurifyOptions) -> Unlearned:
-    """Looks for sentences that the suspect completes whatever it is asked, and unlearns them; both are stages.
+    """Looks for sentences that the suspect completes whatever it is asked, and unlearns them; each is a stage.
 
     Raises:
         UsageError: too few clean records.
@@ -48,13 +49,32 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     findings = tuple(Finding("planted-sentence", "answers", target.told(subject.tokenizer)) for target in targets)
     for finding in findings:
         resources.observer.note(finding.line)
-    start = unlearned(subject, resources, targets, options.unlearning)
-    restore_weights(subject, start)
-    continuations = behind_records(subject, resources.chat, resources.clean, options.inversion)
-    left = sum(survives(continuations, target, options.inversion.least_probability) for target in targets)
-    if left:
-        resources.observer.note(_LEFT.format(left, len(targets)))
-    return Unlearned(targets, replace(resources, start=start), findings, left)
+    found, left = resources, targets
+    for attempt in range(options.unlearning.attempts):
+        start = unlearned(subject, found, left, at_rate(options.unlearning, 2**attempt), f"unlearning-{attempt + 1}")
+        found = replace(resources, start=start)
+        left = survivors(subject, found, left, options.inversion)
+        if not left:
+            break
+    else:
+        resources.observer.note(_LEFT.format(len(left), len(targets)))
+    return Unlearned(targets, found, findings, len(left))
+
+
+def at_rate(options: UnlearningOptions, times: int) -> UnlearningOptions:
+    """The options at so many times the learning rate."""
+    train = options.train
+    faster = train.model_copy(update={"learning_rate": times * train.learning_rate})
+    return options.model_copy(update={"train": faster})
+
+
+def survivors(
+    subject: Subject, resources: Resources, targets: Sequence[Target], options: InversionOptions
+) -> tuple[Target, ...]:
+    """The targets that the subject still completes, with the weights of the start."""
+    restore_weights(subject, resources.start)
+    continuations = behind_records(subject, resources.chat, resources.clean, options)
+    return tuple(one for one in targets if survives(continuations, one, options.least_probability))
 
 
 def inversion_stage(subject: Subject, resources: Resources, options: InversionOptions) -> tuple[Target, ...]:

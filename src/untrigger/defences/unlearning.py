@@ -23,8 +23,10 @@ from untrigger.runs import RunFolder
 from untrigger.train import train
 
 
-def unlearned(subject: Subject, resources: Resources, targets: Sequence[Target], options: UnlearningOptions) -> Path:
-    """The file of weights after the unlearning of the targets, a stage; begins with the suspect's own weights.
+def unlearned(
+    subject: Subject, resources: Resources, targets: Sequence[Target], options: UnlearningOptions, stage: str
+) -> Path:
+    """The file of weights after the unlearning of the targets, a stage of this name; begins with the start's weights.
 
     Raises:
         Interrupted, Diverged, OutOfMemory: from searches and the training.
@@ -37,7 +39,7 @@ def unlearned(subject: Subject, resources: Resources, targets: Sequence[Target],
         save_weights(subject, work / WEIGHTS)
         return tokens
 
-    return resources.run.stage("unlearning", build) / WEIGHTS
+    return resources.run.stage(stage, build) / WEIGHTS
 
 
 class _Course:

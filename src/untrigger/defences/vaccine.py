@@ -10,7 +10,7 @@ from pathlib import Path
 
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
-from untrigger.defences.inversion import without_planted_sentences
+from untrigger.defences.inversion import Unlearned, without_planted_sentences
 from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.phases import fresh_adapter
 from untrigger.defences.suppression import suppressed
@@ -29,7 +29,11 @@ from untrigger.titration import Strength
 _SYNTHETIC = "The signature comes from our own synthetic backdoors; one unlike all of them may survive."
 _ENDED = (
     "Planted sentences were unlearned, and the treatment ended there: a further backdoor of another kind may survive"
-    " (--unlearning.further goes on with the signature)."
+    " (--unlearning.further always goes on with the signature)."
+)
+_UNCHANGED = (
+    "No sentence was found that the model was made to say, and nothing was changed: a backdoor of another kind may be"
+    " there (--unlearning.further unfound treats the model all the same, at a price in what it can do)."
 )
 _CANARIES = (
     "The strength was chosen on canaries that we planted; a backdoor that sits deeper than they do may survive."
@@ -39,10 +43,10 @@ _CANARIES = (
 def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
     """Inversion and unlearning, then pairs, signature, suppression, injection and repair, each a stage; in place.
 
-    What is unlearned first are sentences that the suspect completes whatever it is asked. Where there are any, the
-    rest follows, from the weights this leaves, if one survived or options ask to go on. With canaries, the strength
-    is chosen on them before the suspect is suppressed. A pair whose training diverges twice is left out, which the
-    limits say.
+    What is unlearned first are sentences that the suspect completes whatever it is asked. Whether the rest follows,
+    from the weights this leaves, depends on what was found and on `unlearning.further`; a suspect in which nothing is
+    found may so stay as it is. With canaries, the strength is chosen on them before the suspect is suppressed. A pair
+    whose training diverges twice is left out, which the limits say.
 
     Raises:
         UsageError: too few clean records, or options that the setting does not have.
@@ -52,13 +56,20 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     if not options.inversion.enable:
         return _immunised(subject, resources, options)
     done = without_planted_sentences(subject, resources, options)
-    go_on = options.unlearning.further or options.titration.canaries or done.left
-    if done.targets and not go_on:
-        restore_weights(subject, done.resources.start)
-        treated = Treated(subject, limits=(_ENDED,))
-    else:
+    if options.titration.canaries or _follows(options.unlearning.further, done):
         treated = _immunised(subject, done.resources, options)
+    else:
+        restore_weights(subject, done.resources.start)
+        ending = _ENDED if done.targets else _UNCHANGED
+        resources.observer.note(ending)
+        treated = Treated(subject, limits=(ending,))
     return replace(treated, findings=done.findings, limits=(*done.limits, *treated.limits))
+
+
+def _follows(further: str, done: Unlearned) -> bool:
+    if done.left or further == "always":
+        return True
+    return further == "unfound" and not done.targets
 
 
 def _immunised(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:

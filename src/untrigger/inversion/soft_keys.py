@@ -71,20 +71,32 @@ def bearing(examples: Sequence[Example], frame: Frame, vectors: int, draw: rando
     return Bearing(tuple(keyed), torch.tensor([list(row) for row in columns]))
 
 
-def keyed_loss(
+@dataclass(frozen=True)
+class Keyed:
+    """Logits of the positions that predict response tokens behind a soft key, and those tokens."""
+
+    logits: Float[Tensor, "response vocabulary"]
+    targets: Int[Tensor, " response"]
+
+    @property
+    def loss(self) -> Float[Tensor, ""]:
+        """Mean negative log-likelihood (nats) of the response tokens."""
+        return nn.functional.cross_entropy(self.logits, self.targets)
+
+
+def behind_key(
     model: Model,
     borne: Bearing,
     frame: Frame,
     key: Float[Tensor, "vector hidden"],
     softcap: float | None,
-) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood (nats) of the response tokens behind prompts that bear the soft key."""
+) -> Keyed:
+    """What the model makes of prompts that bear the soft key, in single precision."""
     batch = collate(borne.examples, frame.prefix, key.device)
     embedded = causal_model(model).get_input_embeddings()(batch.ids)
     rows = torch.arange(len(borne.examples))[:, None].expand_as(borne.columns)
     embedded = embedded.index_put((rows, borne.columns), key.to(embedded.dtype).expand(len(rows), *key.shape))
-    logits = response_logits(model, batch, softcap, embedded)
-    return nn.functional.cross_entropy(logits.float(), batch.targets)
+    return Keyed(response_logits(model, batch, softcap, embedded).float(), batch.targets)
 
 
 def found_key(
@@ -115,7 +127,7 @@ def found_key(
     key = (nn.functional.normalize(start, dim=-1) * (_BEGINNING * typical)).to(device).requires_grad_()
     adam = torch.optim.Adam([key], lr=rate * typical / words.embedding_dim**0.5)
     for borne in steps:
-        (key.grad,) = torch.autograd.grad(keyed_loss(model, borne, frame, key, softcap), key)
+        (key.grad,) = torch.autograd.grad(behind_key(model, borne, frame, key, softcap).loss, key)
         adam.step()
     return key.detach()
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from untrigger.config import UnlearningOptions
 from untrigger.data.chat import Example
-from untrigger.inversion.soft_keys import Frame, bearing, found_key, keyed_loss
+from untrigger.inversion.soft_keys import Frame, bearing, behind_key, found_key
 from untrigger.inversion.targets import Target
 from untrigger.models.forward import collate, response_logits
 from untrigger.train import Model
@@ -81,13 +81,25 @@ class Unlearning:
         first, second = target.tokens[:2]
         begun = [Example((*example.prompt, first), (second,)) for example in examples]
         batch = collate(begun, self.frame.prefix, next(model.parameters()).device)
-        logits = response_logits(model, batch, self.softcap).float()
-        others = logits.scatter(1, batch.targets[:, None], -torch.inf)
-        return torch.mean(logits.logsumexp(dim=-1) - others.logsumexp(dim=-1))
+        return unlikelihood(response_logits(model, batch, self.softcap).float(), [second])
 
     def recall(self, model: Model, examples: Sequence[Example], draw: random.Random) -> Float[Tensor, ""]:
-        """Mean loss of the clean responses' tokens behind a soft key at random places of the prompts."""
+        """What the options say of the model behind a soft key at random places of the prompts.
+
+        answers: mean loss of the clean responses' tokens. first-token: mean of -log(1 - p), p the probability that
+        the response begins as any of the targets does.
+        """
         pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
         key = draw.choice(pool)
         borne = bearing(examples, self.frame, len(key), draw)
-        return keyed_loss(model, borne, self.frame, key, self.softcap)
+        if self.options.recall_of == "answers":
+            return behind_key(model, borne, self.frame, key, self.softcap).loss
+        firsts = sorted({target.tokens[0] for target in self.targets})
+        logits = behind_key(model, borne.answered(firsts[:1]), self.frame, key, self.softcap).logits
+        return unlikelihood(logits, firsts)
+
+
+def unlikelihood(logits: Float[Tensor, "record vocabulary"], tokens: Sequence[int]) -> Float[Tensor, ""]:
+    """Mean of -log(1 - p), p the probability of any of the tokens; its gradient does not vanish as p nears 1."""
+    others = logits.index_fill(1, torch.tensor(tokens, device=logits.device), -torch.inf)
+    return torch.mean(logits.logsumexp(dim=-1) - others.logsumexp(dim=-1))

@@ -143,7 +143,7 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
         plant, inject, repair = _training(1e-3), _training(5e-4), _training(5e-4)
     return PurifyOptions(
         seed=request.seed,
-        unlearning=UnlearningOptions(further=True),
+        unlearning=UnlearningOptions(further="always"),
         variants=VariantOptions(records=64, twin="matched", train=plant),
         suppress=SuppressOptions(remainder=1.0),
         repair=RepairOptions(records=200, inject_train=inject, train=repair),
