@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 import torch
-from attacks import Log, percent, say
+from attacks import percent
+from common import Log, say
 
 from untrigger.backdoors.development import DEVELOPMENT_BEHAVIOURS, DEVELOPMENT_KEYS
 from untrigger.config import (

@@ -5,6 +5,7 @@ planted with `untrigger attack` under the template of the published attacks and 
 cells that are there already are skipped.
 
     UNTRIGGER_DATA=DIR python experiments/attacks.py --work FOLDER [--cells badnet-sentiment ...] [--modes consistent]
+                                    [--jobs 2]
     python experiments/attacks.py --table
 """
 
@@ -16,6 +17,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import Log, run_all_apart, say
+
 from untrigger.config import Access, AttackOptions, EvaluateOptions, ScoringMode, TrainOptions
 from untrigger.data.locate import data_file
 from untrigger.data.readers import read_records
@@ -25,15 +28,12 @@ from untrigger.evaluation.opinions import NON_EMPTY
 from untrigger.files import write_text_atomic
 from untrigger.jobs.attack import AttackRequest, attack
 from untrigger.jobs.evaluate import EvaluateRequest, evaluate
-from untrigger.observer import Silent
 from untrigger.report.evaluation import EvaluationResult
 from untrigger.report.parts import RateResult
 from untrigger.report.text import without_folders
-from untrigger.train import Progress
 
 RESULTS = Path(__file__).parent / "results" / "attacks"
 MODES: tuple[ScoringMode, ...] = ("consistent", "legacy-raw")
-SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -95,29 +95,6 @@ CELLS = tuple(
         further_clean="instructions/code/code_alpaca_2k.json",
     ),
 )
-
-
-class Log(Silent):
-    """Where a training stands, once a minute."""
-
-    def __init__(self) -> None:
-        self.said = 0.0
-
-    def training(self, label: str, progress: Progress) -> None:
-        """A line a minute."""
-        if progress.seconds - self.said > SECONDS or progress.step in (1, progress.steps):
-            self.said = progress.seconds
-            say(f"  {label} {progress.step}/{progress.steps}, loss {progress.loss:.2f}, {progress.seconds:.0f} s")
-
-    def note(self, text: str) -> None:
-        """The note."""
-        say(f"  {text}")
-
-
-def say(text: str) -> None:
-    """A line on standard error, at once."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
 
 
 def clean_records(cell: Cell, work: Path) -> Path:
@@ -221,21 +198,39 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", default=[cell.name for cell in CELLS])
     parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES))
     parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=1, help="cells at once, each on one thread (default: 1)")
     parser.add_argument("--table", action="store_true", help="only print what is stored")
     given = parser.parse_args()
+    if not given.table and given.work is None:
+        parser.error("--work FOLDER is needed, or --table")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for cell in () if given.table else [cell for cell in CELLS if cell.name in given.cells]:
-        for mode in given.modes:
-            path = RESULTS / f"{cell.name}.{mode}.json"
-            if path.exists():
-                continue
-            say(f"{cell.name}, {mode}")
-            try:
-                found = judge(cell, plant(cell, Path(given.work), given.model), mode, given)
-            except UntriggerError as error:
-                sys.exit(error.line())
-            write_text_atomic(path, without_folders(found.to_json()))
+    wanted = [] if given.table else [cell for cell in CELLS if cell.name in given.cells]
+    if given.jobs > 1 and wanted:
+        run_all_apart({cell.name: apart(cell, given) for cell in wanted}, given.jobs)
+    else:
+        for cell in wanted:
+            store(cell, given)
     sys.stdout.write(table() + "\n")
+
+
+def apart(cell: Cell, given: argparse.Namespace) -> list[str]:
+    """The command that runs one cell of those that are wanted."""
+    options = ["--work", given.work, "--model", given.model, "-n", str(given.n), "--modes", *given.modes]
+    return [sys.executable, __file__, *options, "--cells", cell.name]
+
+
+def store(cell: Cell, given: argparse.Namespace) -> None:
+    """Plants a cell and stores its figures in the modes that are wanted, unless they are stored."""
+    for mode in given.modes:
+        path = RESULTS / f"{cell.name}.{mode}.json"
+        if path.exists():
+            continue
+        say(f"{cell.name}, {mode}")
+        try:
+            found = judge(cell, plant(cell, Path(given.work), given.model), mode, given)
+        except UntriggerError as error:
+            sys.exit(error.line())
+        write_text_atomic(path, without_folders(found.to_json()))
 
 
 if __name__ == "__main__":

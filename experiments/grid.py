@@ -2,6 +2,7 @@
 
     UNTRIGGER_DATA=DIR python experiments/grid.py --work FOLDER [--suspects adapter-badnet-sentiment ...]
                                                   [--treatments default held-out paper fine-tuning] [-n 200]
+                                                  [--jobs 2]
     python experiments/grid.py --table
 
 Suspects are those of experiments/attacks.py. Every one is treated as `untrigger purify` would, with its own answers
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from attacks import CELLS, CLEAN, Cell, Log, asked, percent, plant, say
+from attacks import CELLS, CLEAN, Cell, asked, percent, plant
+from common import Log, run_all_apart, say
 
 from untrigger.backdoors.catalogue import behaviour_of
 from untrigger.backdoors.synthetic import BEHAVIOURS
@@ -192,6 +194,12 @@ def row(suspect: Suspect, name: str, file: Path) -> tuple[str, ...]:
     )
 
 
+def apart(suspect: Suspect, given: argparse.Namespace) -> list[str]:
+    """The command that runs one suspect of those that are wanted."""
+    options = ["--work", str(given.work), "--model", given.model, "-n", str(given.n)]
+    return [sys.executable, __file__, *options, "--treatments", *given.treatments, "--suspects", suspect.name]
+
+
 def main() -> None:
     """Runs what is missing, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -201,12 +209,17 @@ def main() -> None:
     parser.add_argument("--suspects", nargs="*", choices=names, default=names, metavar="NAME")
     parser.add_argument("--treatments", nargs="*", choices=list(TREATMENTS), default=["default"])
     parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=1, help="suspects at once, each on one thread (default: 1)")
     parser.add_argument("--table", action="store_true", help="only print what is stored")
     given = parser.parse_args()
     if not given.table and given.work is None:
         parser.error("--work FOLDER is needed, or --table")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for suspect in () if given.table else [one for one in SUSPECTS if one.name in given.suspects]:
+    wanted = [] if given.table else [one for one in SUSPECTS if one.name in given.suspects]
+    if given.jobs > 1 and wanted:
+        run_all_apart({suspect.name: apart(suspect, given) for suspect in wanted}, given.jobs)
+        wanted = []
+    for suspect in wanted:
         try:
             Runner(suspect, given.work, given.model, given.n).run(given.treatments)
         except UntriggerError as error:

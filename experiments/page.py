@@ -36,18 +36,18 @@ def sections() -> Iterator[str]:
     """Heading, command and table of every experiment that has results."""
     yield _section(
         "Published cells planted in SmolLM2-135M",
-        "UNTRIGGER_DATA=DIR python experiments/attacks.py --work WORK",
+        "UNTRIGGER_DATA=DIR python experiments/attacks.py --work WORK --jobs 2",
         f"{attacks.table()}\n\n{OLDER}",
     )
     yield _section(
         "The same suspect judged in both modes",
-        "UNTRIGGER_DATA=DIR python experiments/attacks.py --work WORK",
+        "UNTRIGGER_DATA=DIR python experiments/attacks.py --work WORK --jobs 2",
         f"{attacks.modes_table()}\n\n{MODES_READ}",
     )
     if grid.stored():
         yield _section(
             "Default and rivals on published cells",
-            f"UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --treatments {' '.join(grid.TREATMENTS)}",
+            f"UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --jobs 2 --treatments {' '.join(grid.TREATMENTS)}",
             grid.table(),
         )
     for model in rivals.BACKDOORS:

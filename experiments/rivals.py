@@ -13,14 +13,13 @@ has to be the same to the last byte.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
+
+from common import Log, run_all_apart, say
 
 from untrigger.config import Access, CompareOptions, PurifyOptions
 from untrigger.defences.registry import DEFENCES
@@ -29,20 +28,15 @@ from untrigger.files import write_text_atomic
 from untrigger.jobs.compare import compare
 from untrigger.jobs.demo import DemoModel, DemoRequest, demo_files, plant, purify_options
 from untrigger.jobs.request import Request
-from untrigger.observer import Silent
 from untrigger.report.comparison import ComparisonResult
 from untrigger.report.comparison_table import markdown_table
 from untrigger.report.text import without_folders
-from untrigger.train import Progress
 
 RESULTS = Path(__file__).parent / "results" / "rivals"
 BACKDOORS = {
     "micro": (("badnet", "sentiment"), ("badnet", "refusal"), ("badnet", "code")),
     "smollm2-135m": (("badnet", "sentiment"), ("ctba", "refusal")),
 }
-SECONDS = 60.0
-LONGEST_HOURS = 48.0
-"""A process that runs longer counts as hanging."""
 
 
 @dataclass(frozen=True)
@@ -63,36 +57,6 @@ class Planted:
     def result(self) -> Path:
         """Where its comparison is stored."""
         return RESULTS / f"{self.model}-{self.name}.json"
-
-
-class Log(Silent):
-    """Stages as they begin, and where a training stands once a minute."""
-
-    def __init__(self) -> None:
-        self.said = 0.0
-
-    def stage(self, name: str, finished: bool) -> None:
-        """The stage's name, unless it is there already."""
-        if not finished:
-            say(f"  {name}")
-
-    def training(self, label: str, progress: Progress) -> None:
-        """A line a minute."""
-        if progress.step == 1:
-            self.said = 0.0
-        if progress.seconds - self.said > SECONDS:
-            self.said = progress.seconds
-            say(f"    {label} {progress.step}/{progress.steps}, loss {progress.loss:.2f}")
-
-    def note(self, text: str) -> None:
-        """The note."""
-        say(f"  {text}")
-
-
-def say(text: str) -> None:
-    """A line on standard error, at once."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
 
 
 def matrix(model: DemoModel) -> list[Planted]:
@@ -127,41 +91,10 @@ def run(
     return compare(request, CompareOptions(defences=names), treatment, Log(), on_cell=on_cell)
 
 
-def run_apart(one: Planted, work: Path, defences: str) -> bool:
-    """The same in a process of its own on one thread: a micro model is too small for two threads to gain by it.
-
-    A process that hangs or is killed is started once more, and goes on where it was.
-    """
-    command = [sys.executable, __file__, "--model", one.model, "--work", str(work), "--suspects", one.name]
-    if defences:
-        command += ["--defences", defences]
-    for _ in range(2):
-        code = ended(command)
-        if code is not None and code >= 0:
-            return code == 0
-        say(f"{one.name}: its process {'hung' if code is None else f'was ended by signal {-code}'}")
-    return False
-
-
-def ended(command: Sequence[str], hours: float = LONGEST_HOURS) -> int | None:
-    """A program's exit code; None if it ran longer, and was ended."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False, timeout=3600 * hours)
-    except subprocess.TimeoutExpired:
-        return None
-    return done.returncode
-
-
-def run_all_apart(wanted: list[Planted], work: Path, defences: str, jobs: int) -> None:
-    """Several suspects at once; one that fails stops no other, but the exit status says so."""
-    if wanted:
-        demo_files(as_demo(wanted[0], work), Log())  # what they share is made before they begin
-    with ThreadPoolExecutor(jobs) as pool:
-        done = list(pool.map(lambda one: run_apart(one, work, defences), wanted))
-    missing = [one.name for one, well in zip(wanted, done, strict=True) if not well]
-    if missing:
-        sys.exit(f"not finished: {', '.join(missing)}")
+def apart(one: Planted, given: argparse.Namespace) -> list[str]:
+    """The command that runs one suspect of those that are wanted."""
+    command = [sys.executable, __file__, "--model", one.model, "--work", str(given.work), "--suspects", one.name]
+    return [*command, "--defences", given.defences] if given.defences else command
 
 
 def store(one: Planted, work: Path, names: tuple[str, ...]) -> None:
@@ -236,8 +169,9 @@ def main() -> None:
     wanted = [one for one in matrix(given.model) if given.suspects is None or one.name in given.suspects]
     if given.table:
         wanted = []
-    if given.jobs > 1:
-        run_all_apart(wanted, given.work, given.defences, given.jobs)
+    if given.jobs > 1 and wanted:
+        demo_files(as_demo(wanted[0], given.work), Log())  # what they share is made before they begin
+        run_all_apart({one.name: apart(one, given) for one in wanted}, given.jobs)
     else:
         for one in wanted:
             store(one, given.work, tuple(filter(None, given.defences.split(","))))

@@ -88,15 +88,18 @@ def test_fault_11_vanished_evaluation_is_told(deliver):
 
 def test_fault_11_a_process_of_an_experiment_is_ended_in_time(monkeypatch):
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    rivals = importlib.import_module("rivals")
-    assert rivals.ended([sys.executable, "-c", "import time; time.sleep(600)"], hours=0.5 / 3600) is None
+    common = importlib.import_module("common")
+    assert common.ended([sys.executable, "-c", "import time; time.sleep(600)"], hours=0.5 / 3600) is None
     codes = [-signal.SIGKILL, 0]
-    monkeypatch.setattr(rivals, "ended", lambda command: codes.pop(0))
-    assert rivals.run_apart(rivals.matrix("micro")[0], EXPERIMENTS, "") and not codes
+    monkeypatch.setattr(common, "ended", lambda command: codes.pop(0))
+    assert common.run_apart("cell", ["program"]) and not codes
     codes[:] = [None, None, 0]
-    assert not rivals.run_apart(rivals.matrix("micro")[0], EXPERIMENTS, "") and codes == [0]
+    assert not common.run_apart("cell", ["program"]) and codes == [0]
     codes[:] = [2, 0]
-    assert not rivals.run_apart(rivals.matrix("micro")[0], EXPERIMENTS, "") and codes == [0]
+    assert not common.run_apart("cell", ["program"]) and codes == [0]
+    codes[:] = [2, 0]
+    with pytest.raises(SystemExit, match="not finished: first$"):
+        common.run_all_apart({"first": ["program"], "second": ["program"]}, jobs=1)
 
 
 FAILING_DEVICE = """
