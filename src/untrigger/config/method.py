@@ -114,8 +114,8 @@ class UnlearningOptions(Options):
     """Training that takes the sentences found by inversion out of the model."""
 
     further: Literal["always", "unfound", "survived"] = "unfound"
-    """When signature, suppression and repair follow: always, where no sentence was found, or only where one survived
-    its unlearning (of whole models, if not set). Each holds with those after it; with canaries they always follow."""
+    """When signature, suppression and repair follow: always; unless all sentences that were found are unlearned
+    (unfound); or only where one survived its unlearning (of whole models, if not set). With canaries, always."""
     records: PositiveInt = 480
     """Clean records, or as many as there are."""
     breaking: float = Field(default=1.0, ge=0)
