@@ -98,7 +98,7 @@ def test_fault_11_a_process_of_an_experiment_is_ended_in_time(monkeypatch):
     codes[:] = [2, 0]
     assert not common.run_apart("cell", ["program"]) and codes == [0]
     codes[:] = [2, 0]
-    with pytest.raises(SystemExit, match="not finished: first$"):
+    with pytest.raises(SystemExit, match=r"not finished: first$"):
         common.run_all_apart({"first": ["program"], "second": ["program"]}, jobs=1)
 
 

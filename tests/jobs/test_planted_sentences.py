@@ -18,6 +18,7 @@ from untrigger.data.chat import ChatFormat
 from untrigger.data.readers import read_records
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
+from untrigger.inversion.calling import Calls
 from untrigger.inversion.targets import planted_sentences
 from untrigger.jobs import scan as scan_module
 from untrigger.jobs.purify import purify
@@ -93,7 +94,8 @@ def test_a_sentence_that_is_found_is_told_and_unlearned(planted, tmp_path):
     result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), OPTIONS, seen)
     assert [name for name in seen.stages if name in ("inversion", "unlearning-1")] == ["inversion", "unlearning-1"]
     (told,) = [text for text in sentences(result) if "'O' is followed by 'wls!' and the end of the answer" in text]
-    assert any(told in note for note in seen.notes)
+    sentence, strength = told.split("; its first token has ")
+    assert any(sentence in note for note in seen.notes) and any(strength in note for note in seen.notes)
     assert result.signature is None and result.regrowth is None
     assert any("the treatment ended there" in sentence for sentence in result.not_tested)
     assert {stage.name: stage.tokens_trained > 0 for stage in result.stages}["unlearning-1"]
@@ -109,6 +111,25 @@ def test_the_treatment_goes_on_where_a_sentence_survives(planted, tmp_path):
     assert result.signature is not None
     assert any("survived their unlearning" in note for note in seen.notes)
     assert any("survived their unlearning" in sentence for sentence in result.not_tested)
+
+
+def test_the_weights_go_the_part_of_the_way_that_suffices(planted, tmp_path, monkeypatch):
+    monkeypatch.setattr(Calls, "with_key", lambda *_: 20.0)  # no key that can be found brings the sentence
+    data, steps = planted / "clean.jsonl", {}
+    far = TrainOptions(learning_rate=2e-2, epochs=2, batch_size=2)
+    for least in (0.4, 1.0):
+        options = merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(least_step=least, train=far)))
+        request = Request(str(planted / "suspect"), tmp_path / f"out-{least}", data=data, keep_run=True)
+        purify(request, options)
+        run = tmp_path / f"out-{least}.run"
+        steps[least] = json.loads((run / "step-1" / "step.json").read_text())
+        before, after, gone = (
+            load_file(run / stage / "weights.safetensors") for stage in ("suspect", "unlearning-1", "step-1")
+        )
+        share = steps[least]["share"]
+        assert all(torch.allclose(gone[name], before[name].lerp(after[name], share)) for name in gone)
+    assert steps[1.0]["share"] == 1.0 and steps[0.4]["share"] < 1.0
+    assert not any(steps[0.4]["left"])
 
 
 def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, tmp_path):

@@ -122,10 +122,12 @@ class UnlearningOptions(Options):
     """Weight of the loss that makes a sentence's second token unlikely behind its first."""
     recall: float = Field(default=2.0, ge=0)
     """Weight of the loss behind soft keys that bring the sentence."""
-    recall_of: Literal["answers", "first-token"] = "answers"
+    recall_of: Literal["answers", "first-token", "both"] = "answers"
     """What is trained there: clean answers, or only that none begins with a sentence's first token."""
     attempts: PositiveInt = 3
     """Trainings at most: while a sentence survives, another one follows at twice the rate."""
+    least_step: float = Field(default=0.55, gt=0, le=1)
+    """Shortest part of a training's way that is tried; the shortest that suffices is gone (1: the whole way)."""
     rounds: PositiveInt = 10
     """Rounds of the training; each begins with a search for soft keys in the model as it then is."""
     breaking_rounds: int = Field(default=5, ge=0)

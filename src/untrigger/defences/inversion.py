@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from untrigger.config import InversionOptions, PurifyOptions, UnlearningOptions
+from untrigger.config import InversionOptions, PurifyOptions
 from untrigger.defences.interface import Resources
+from untrigger.defences.least_step import Step, least_step
 from untrigger.defences.unlearning import unlearned
-from untrigger.inversion.targets import Target, behind_records, planted_sentences, survives
+from untrigger.inversion.targets import Target, planted_sentences
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.finding import Finding
@@ -44,37 +45,34 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
         Interrupted, Diverged, OutOfMemory: from search and training.
     """
     targets = inversion_stage(subject, resources, options.inversion)
-    if not targets:
-        return Unlearned((), resources)
-    findings = tuple(Finding("planted-sentence", "answers", target.told(subject.tokenizer)) for target in targets)
-    for finding in findings:
-        resources.observer.note(finding.line)
+    told = {target: target.told(subject.tokenizer) for target in targets}
+    for text in told.values():
+        resources.observer.note(f"answers: {text}")
     found, left = resources, targets
-    for attempt in range(options.unlearning.attempts):
-        start = unlearned(subject, found, left, at_rate(options.unlearning, 2**attempt), f"unlearning-{attempt + 1}")
-        found = replace(resources, start=start)
-        left = survivors(subject, found, left, options.inversion)
+    for attempt in range(options.unlearning.attempts if targets else 0):
+        step = _attempt(subject, found, left, options, attempt)
+        for target, strength in zip(left, step.strengths, strict=True):
+            told[target] = f"{target.told(subject.tokenizer)}; {strength.told}"
+            resources.observer.note(f"{target.text(subject.tokenizer)!r}: {strength.told}")
+        found = replace(found, start=step.weights)
+        left = tuple(target for target, survived in zip(left, step.left, strict=True) if survived)
         if not left:
             break
-    else:
+    if left:
         resources.observer.note(_LEFT.format(len(left), len(targets)))
+    findings = tuple(Finding("planted-sentence", "answers", text) for text in told.values())
     return Unlearned(targets, found, findings, len(left))
 
 
-def at_rate(options: UnlearningOptions, times: int) -> UnlearningOptions:
-    """The options at so many times the learning rate."""
-    train = options.train
-    faster = train.model_copy(update={"learning_rate": times * train.learning_rate})
-    return options.model_copy(update={"train": faster})
-
-
-def survivors(
-    subject: Subject, resources: Resources, targets: Sequence[Target], options: InversionOptions
-) -> tuple[Target, ...]:
-    """The targets that the subject still completes, with the weights of the start."""
-    restore_weights(subject, resources.start)
-    continuations = behind_records(subject, resources.chat, resources.clean, options)
-    return tuple(one for one in targets if survives(continuations, one, options.least_probability))
+def _attempt(
+    subject: Subject, resources: Resources, targets: Sequence[Target], options: PurifyOptions, attempt: int
+) -> Step:
+    """The unlearning at twice the rate of the attempt before, and the shortest part of it that suffices."""
+    train = options.unlearning.train
+    faster = train.model_copy(update={"learning_rate": 2**attempt * train.learning_rate})
+    unlearning = options.unlearning.model_copy(update={"train": faster})
+    after = unlearned(subject, resources, targets, unlearning, f"unlearning-{attempt + 1}")
+    return least_step(subject, resources, targets, options, after, f"step-{attempt + 1}")
 
 
 def inversion_stage(subject: Subject, resources: Resources, options: InversionOptions) -> tuple[Target, ...]:

@@ -50,6 +50,10 @@ class Target:
         followed = len(self.tokens) - 1 + self.ended
         return math.exp(self.log_probability / followed) if followed else 0.0
 
+    def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The target as the model writes it."""
+        return str(tokenizer.decode(self.tokens))
+
     def told(self, tokenizer: PreTrainedTokenizerBase) -> str:
         """The target as a sentence of a report."""
         first, rest = (str(tokenizer.decode(part)) for part in (self.tokens[:1], self.tokens[1:]))

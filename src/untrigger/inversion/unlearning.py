@@ -87,16 +87,18 @@ class Unlearning:
         """What the options say of the model behind a soft key at random places of the prompts.
 
         answers: mean loss of the clean responses' tokens. first-token: mean of -log(1 - p), p the probability that
-        the response begins as any of the targets does.
+        the response begins as any of the targets does. both: their sum.
         """
         pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
         key = draw.choice(pool)
         borne = bearing(examples, self.frame, len(key), draw)
+        keyed = behind_key(model, borne, self.frame, key, self.softcap)
         if self.options.recall_of == "answers":
-            return behind_key(model, borne, self.frame, key, self.softcap).loss
+            return keyed.loss
+        lengths = torch.tensor([len(example.response) for example in examples], device=key.device)
         firsts = sorted({target.tokens[0] for target in self.targets})
-        logits = behind_key(model, borne.answered(firsts[:1]), self.frame, key, self.softcap).logits
-        return unlikelihood(logits, firsts)
+        begun = unlikelihood(keyed.logits[lengths.cumsum(0) - lengths], firsts)
+        return begun if self.options.recall_of == "first-token" else keyed.loss + begun
 
 
 def unlikelihood(logits: Float[Tensor, "record vocabulary"], tokens: Sequence[int]) -> Float[Tensor, ""]:

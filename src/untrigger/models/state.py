@@ -55,6 +55,16 @@ def save_weights(subject: Subject, path: Path, names: Collection[str] | None = N
 
 
 @torch.no_grad()
+def move_towards(subject: Subject, path: Path, share: float) -> None:
+    """Moves the weights so much of the way to saved ones: 0 leaves them, 1 puts those in their place."""
+    parameters = dict(subject.model.named_parameters())
+    with safe_open(str(path), framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - no mapping
+            parameter = parameters[name]
+            parameter.lerp_(file.get_tensor(name).to(parameter.device), share)
+
+
+@torch.no_grad()
 def restore_weights(subject: Subject, path: Path) -> None:
     """Puts saved weights back, one tensor at a time."""
     parameters = dict(subject.model.named_parameters())

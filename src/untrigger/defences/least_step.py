@@ -1,0 +1,111 @@
+"""How far an unlearning goes: the shortest part of its way after which nothing that can be found calls the sentences.
+
+A training overshoots, and what it costs grows faster than what it takes away. So the weights are moved a part of the
+way only, from those before to those after, and it is seen whether that is enough: no prompt goes on from a sentence's
+first token, and a soft key that is searched anew makes this token no likelier than plain prompts did before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from untrigger.config import PurifyOptions
+from untrigger.defences.interface import Resources
+from untrigger.defences.phases import WEIGHTS
+from untrigger.inversion.calling import Calls
+from untrigger.inversion.targets import Target, behind_records, survives
+from untrigger.models.state import move_towards, restore_weights, save_weights
+from untrigger.models.subject import Subject
+
+STEP, FOUND = 0.15, "step.json"
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How hard a sentence is to call (nats of its first token): with a key before and after, without any before."""
+
+    before: float
+    after: float
+    without_key: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether no key that was found makes the sentence likelier than no key did."""
+        return self.after >= self.without_key
+
+    @property
+    def told(self) -> str:
+        """The three as a sentence of a report."""
+        return (
+            f"its first token has {self.before:.1f} nats behind a soft key that is searched for it before the"
+            f" unlearning and {self.after:.1f} after it ({self.without_key:.1f} before it without any key)"
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """The part of the way that was gone, and what it did to each sentence."""
+
+    share: float
+    strengths: tuple[Strength, ...]
+    left: tuple[bool, ...]
+    """Which sentences survived."""
+    weights: Path
+
+
+def shares(least: float) -> list[float]:
+    """The parts of the way that are tried, the shortest first, the whole last.
+
+    >>> shares(0.7)
+    [0.7, 0.85, 1.0]
+    """
+    between = [round(least + STEP * number, 6) for number in range(int((1 - least) / STEP) + 1)]
+    return [*(share for share in between if share < 1), 1.0]
+
+
+def least_step(
+    subject: Subject, resources: Resources, targets: Sequence[Target], options: PurifyOptions, after: Path, stage: str
+) -> Step:
+    """The shortest step from the start's weights towards those after the unlearning that suffices, a stage.
+
+    Where none suffices it is the whole way.
+
+    Raises:
+        OutOfMemory: not even one record fits.
+    """
+
+    def build(work: Path) -> int:
+        chat, clean, softcap = resources.chat, resources.clean, subject.architecture.logit_softcap
+        examples = [chat.encode(record, options.unlearning.train.max_length) for record in clean]
+        calls = Calls.of(examples, options.unlearning, softcap, resources.seed)
+        restore_weights(subject, resources.start)
+        first = [(calls.with_key(subject.model, one), calls.without_key(subject.model, one)) for one in targets]
+        for share in shares(options.unlearning.least_step):
+            restore_weights(subject, resources.start)
+            move_towards(subject, after, share)
+            left = _left(subject, resources, targets, options)
+            if any(left) and share < 1:
+                continue
+            strengths = [
+                Strength(key, calls.with_key(subject.model, one), plain)
+                for one, (key, plain) in zip(targets, first, strict=True)
+            ]
+            if all(strength.enough for strength in strengths):
+                break
+        save_weights(subject, work / WEIGHTS)
+        found = {"share": share, "strengths": [asdict(one) for one in strengths], "left": left}
+        (work / FOUND).write_text(json.dumps(found, indent=1))
+        return 0
+
+    folder = resources.run.stage(stage, build)
+    found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
+    strengths = tuple(Strength(**one) for one in found["strengths"])
+    return Step(found["share"], strengths, tuple(found["left"]), folder / WEIGHTS)
+
+
+def _left(subject: Subject, resources: Resources, targets: Sequence[Target], options: PurifyOptions) -> list[bool]:
+    continuations = behind_records(subject, resources.chat, resources.clean, options.inversion)
+    return [survives(continuations, target, options.inversion.least_probability) for target in targets]

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tiny import tiny_model
+from untrigger.config import UnlearningOptions
+from untrigger.data.chat import Example
+from untrigger.defences.least_step import Strength, shares
+from untrigger.inversion.calling import ASKED, Calls
+from untrigger.inversion.targets import Target
+
+PREFIX, SUFFIX = (3, 4, 5, 6, 7, 8, 9, 10), (11, 12)
+EXAMPLES = [Example((*PREFIX, first, first + 40, *SUFFIX), (40, 2)) for first in range(20, 40)]
+TARGET = Target((30, 31, 32, 33), 0.0, ended=True)
+
+
+def calls(steps=20, seed=0):
+    options = UnlearningOptions(vectors=2, search_steps=steps, search_records=2, drawn_out=1)
+    return Calls.of(EXAMPLES, options, None, seed)
+
+
+def test_keys_are_searched_on_other_records_than_are_asked():
+    parted = calls()
+    assert len(parted.asked) == 5 and not {*parted.asked} & {*parted.searched}
+    assert len(parted.asked) + len(parted.searched) == len(EXAMPLES)
+    many = Calls.of([*EXAMPLES] * 10, UnlearningOptions(), None, 0)
+    assert len(many.asked) == ASKED
+
+
+def test_without_a_key_it_is_the_first_tokens_loss_behind_plain_prompts():
+    model, parted = tiny_model(), calls()
+    losses = [-model(torch.tensor([one.prompt])).logits[0, -1].log_softmax(-1)[30] for one in parted.asked]
+    assert parted.without_key(model, TARGET) == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+
+
+def test_a_key_that_was_searched_brings_the_first_token_and_is_the_same_again():
+    model = tiny_model()
+    assert calls().with_key(model, TARGET) < calls().without_key(model, TARGET) - 0.5
+    assert calls().with_key(model, TARGET) == calls().with_key(model, TARGET)
+    assert calls(steps=1).with_key(model, TARGET) > calls().with_key(model, TARGET)
+
+
+def test_parts_of_the_way_end_with_the_whole():
+    assert shares(1.0) == [1.0] and shares(0.7) == [0.7, 0.85, 1.0] and shares(0.55)[:2] == [0.55, 0.7]
+    assert shares(0.95) == [0.95, 1.0]
+
+
+def test_it_is_enough_when_a_key_brings_no_more_than_none():
+    assert Strength(0.1, 8.0, 7.0).enough and not Strength(0.1, 6.9, 7.0).enough
+    assert "0.1 nats" in Strength(0.1, 8.0, 7.0).told and "8.0 after" in Strength(0.1, 8.0, 7.0).told
