@@ -135,6 +135,11 @@ def test_recall_of_the_first_token_is_the_unlikelihood_of_every_targets_first_on
         shares = model(inputs_embeds=embedded).logits[0, -1].softmax(-1)
         expected.append(-torch.log(1 - shares[30] - shares[50]))
     torch.testing.assert_close(found, torch.stack(expected).mean())
+    answers, both = (
+        unlearning((TARGET, other), breaks=False, recall_of=name, keys=3).recall(model, EXAMPLES, random.Random(5))
+        for name in ("answers", "both")
+    )
+    torch.testing.assert_close(both, found + answers)
 
 
 def test_every_other_record_serves_the_unlearning():
@@ -171,7 +176,7 @@ def test_every_target_has_its_turn():
 
 
 def test_the_newest_keys_have_half_of_the_turns_and_the_others_some():
-    model, penalty, drawn = tiny_model(), unlearning(), []
+    model, penalty, drawn = tiny_model(), unlearning(recall_of="answers"), []
     for batch in batches(60):
         draw = random.Random(f"unlearning/0/{[one.prompt for one in batch]}")
         draw.choice([TARGET])

@@ -132,9 +132,20 @@ def test_the_weights_go_the_part_of_the_way_that_suffices(planted, tmp_path, mon
     assert not any(steps[0.4]["left"])
 
 
+def test_a_whole_model_unlearns_through_an_adapter_that_is_merged(planted, tmp_path):
+    rate = TrainOptions(learning_rate=2e-2, epochs=2, batch_size=2)
+    low = merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(through="adapter", train=rate, least_step=1)))
+    request = Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl", keep_run=True)
+    result = purify(request, low)
+    assert not any("survived" in sentence for sentence in result.not_tested)
+    before, after = (load_file(tmp_path / "out.run" / name / "weights.safetensors") for name in ("suspect", "step-1"))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all("_proj." in name for name in moved)
+
+
 def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, tmp_path):
     request = Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl")
-    rates = TrainOptions(learning_rate=4e-4, epochs=2, batch_size=2)
+    rates = TrainOptions(learning_rate=1e-3, epochs=2, batch_size=2)
     seen, slow = Noting(), merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=6, train=rates)))
     result = purify(request, slow, seen)
     attempts = [name for name in seen.stages if name.startswith("unlearning")]

@@ -16,6 +16,7 @@ from untrigger.defences.phases import WEIGHTS
 from untrigger.inversion.soft_keys import Frame
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import SoftKey, Unlearning, soft_keys
+from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.observer import training_hooks
@@ -33,9 +34,16 @@ def unlearned(
     """
 
     def build(work: Path) -> int:
+        def run(trained: Subject) -> int:
+            course = _Course(trained, resources, tuple(targets), options, RunFolder(work / "scratch" / "keys"))
+            return course.run(work / "scratch" / "state")
+
         restore_weights(subject, resources.start)
-        course = _Course(subject, resources, tuple(targets), options, RunFolder(work / "scratch" / "keys"))
-        tokens = course.run(work / "scratch" / "state")
+        if subject.access == "full" and options.through == "adapter":
+            with through_adapter(subject, options.adapter, resources.seed, merged=True) as tuned:
+                tokens = run(tuned)
+        else:
+            tokens = run(subject)
         save_weights(subject, work / WEIGHTS)
         return tokens
 

@@ -79,9 +79,10 @@ def options_in_force(chosen: Defence, subject: Subject, given: PurifyOptions) ->
         raise UsageError(
             "--suppress.remainder scales an adapter's update", why="this is a whole model", todo="leave it out"
         )
-    if subject.access == "adapter" and "adapter" in (options.variants.through, options.repair.through):
+    through = (options.unlearning.through, options.variants.through, options.repair.through)
+    if subject.access == "adapter" and "adapter" in through:
         raise UsageError(
-            "--variants.through and --repair.through are for whole models",
+            "--unlearning.through, --variants.through and --repair.through are for whole models",
             why="this is an adapter, which is trained itself",
             todo="leave them out",
         )
