@@ -47,7 +47,8 @@ def sections() -> Iterator[str]:
     if grid.stored():
         yield _section(
             "Default and rivals on published cells",
-            f"UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --jobs 2 --treatments {' '.join(grid.TREATMENTS)}",
+            "UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --jobs 2"
+            f" --treatments {' '.join(grid.TREATMENTS)}",
             grid.table(),
         )
     for model in rivals.BACKDOORS:
