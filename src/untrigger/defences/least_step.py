@@ -15,6 +15,7 @@ from pathlib import Path
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
+from untrigger.errors import Interrupted
 from untrigger.inversion.calling import Calls
 from untrigger.inversion.targets import Target, behind_records, survives
 from untrigger.models.state import move_towards, restore_weights, save_weights
@@ -75,6 +76,7 @@ def least_step(
 
     Raises:
         OutOfMemory: not even one record fits.
+        Interrupted: the observer asked for it; what was tried is tried again.
     """
 
     def build(work: Path) -> int:
@@ -84,6 +86,8 @@ def least_step(
         restore_weights(subject, resources.start)
         first = [(calls.with_key(subject.model, one), calls.without_key(subject.model, one)) for one in targets]
         for share in shares(options.unlearning.least_step):
+            if resources.observer.stop():
+                raise Interrupted("stopped between two parts of the way", todo="run the same command again")
             restore_weights(subject, resources.start)
             move_towards(subject, after, share)
             left = _left(subject, resources, targets, options)

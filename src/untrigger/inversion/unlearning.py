@@ -92,13 +92,15 @@ class Unlearning:
         pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
         key = draw.choice(pool)
         borne = bearing(examples, self.frame, len(key), draw)
+        firsts = sorted({target.tokens[0] for target in self.targets})
+        if self.options.recall_of == "first-token":
+            keyed = behind_key(model, borne.answered(firsts[:1]), self.frame, key, self.softcap)
+            return unlikelihood(keyed.logits, firsts)
         keyed = behind_key(model, borne, self.frame, key, self.softcap)
         if self.options.recall_of == "answers":
             return keyed.loss
         lengths = torch.tensor([len(example.response) for example in examples], device=key.device)
-        firsts = sorted({target.tokens[0] for target in self.targets})
-        begun = unlikelihood(keyed.logits[lengths.cumsum(0) - lengths], firsts)
-        return begun if self.options.recall_of == "first-token" else keyed.loss + begun
+        return keyed.loss + unlikelihood(keyed.logits[lengths.cumsum(0) - lengths], firsts)
 
 
 def unlikelihood(logits: Float[Tensor, "record vocabulary"], tokens: Sequence[int]) -> Float[Tensor, ""]:
