@@ -71,7 +71,7 @@ def default_options(access: Access) -> PurifyOptions:
             inject_train=TrainOptions(learning_rate=strong, epochs=1),
             train=TrainOptions(learning_rate=1e-4, epochs=1),
         ),
-        unlearning=UnlearningOptions(further="survived", recall=1.0, train=TrainOptions(learning_rate=5e-5)),
+        unlearning=UnlearningOptions(further="survived", through="adapter"),
         titration=TitrationOptions(train=TrainOptions(learning_rate=1e-4, epochs=4)),
     )
 

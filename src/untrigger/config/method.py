@@ -117,14 +117,14 @@ class UnlearningOptions(Options):
     """When signature, suppression and repair follow: always; unless all sentences that were found are unlearned
     (unfound); or only where one survived its unlearning (of whole models, if not set). With canaries, always."""
     through: Through = "weights"
-    """Whole models: what the training moves, all weights or a LoRA adapter that is merged in the end."""
+    """Whole models: what the training moves, all weights or a LoRA adapter that is merged in the end (if not set)."""
     adapter: AdapterOptions = AdapterOptions()
     records: PositiveInt = 480
     """Clean records, or as many as there are."""
     breaking: float = Field(default=1.0, ge=0)
     """Weight of the loss that makes a sentence's second token unlikely behind its first."""
     recall: float = Field(default=0.3, ge=0)
-    """Weight of the loss behind soft keys that bring the sentence; of whole models, 1 if not set."""
+    """Weight of the loss behind soft keys that bring the sentence."""
     recall_of: Literal["first-token", "answers", "both"] = "first-token"
     """What is trained there: that no answer begins with a sentence's first token, clean answers, or both."""
     attempts: PositiveInt = 3
@@ -148,7 +148,6 @@ class UnlearningOptions(Options):
     search_rate: PositiveFloat = 0.25
     """Length of such a step, in norms of a word's vector."""
     train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=8, embeddings=False)
-    """Of whole models, at 5e-5 if not set."""
 
 
 class TitrationOptions(Options):
