@@ -46,6 +46,7 @@ def test_parts_of_the_way_end_with_the_whole():
     assert shares(0.95) == [0.95, 1.0]
 
 
-def test_it_is_enough_when_a_key_brings_no_more_than_none():
-    assert Strength(0.1, 8.0, 7.0).enough and not Strength(0.1, 6.9, 7.0).enough
+def test_it_is_enough_when_a_key_brings_no_more_than_none_or_what_is_rare():
+    assert Strength(0.1, 5.0, 4.9).enough and not Strength(0.1, 4.8, 4.9).enough
+    assert Strength(0.1, 7.0, 20.0).enough and not Strength(0.1, 6.8, 20.0).enough
     assert "0.1 nats" in Strength(0.1, 8.0, 7.0).told and "8.0 after" in Strength(0.1, 8.0, 7.0).told

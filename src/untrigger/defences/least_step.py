@@ -2,12 +2,13 @@
 
 A training overshoots, and what it costs grows faster than what it takes away. So the weights are moved a part of the
 way only, from those before to those after, and it is seen whether that is enough: no prompt goes on from a sentence's
-first token, and a soft key that is searched anew makes this token no likelier than plain prompts did before.
+first token, and a soft key that is searched anew makes this token no likelier than plain prompts did before, or rare.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from untrigger.models.state import move_towards, restore_weights, save_weights
 from untrigger.models.subject import Subject
 
 STEP, FOUND = 0.15, "step.json"
+RARE = 0.001
+"""Probability below which a first token counts as not called: the real key brought it at 0.02, not at 0.00003."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Strength:
 
     @property
     def enough(self) -> bool:
-        """Whether no key that was found makes the sentence likelier than no key did."""
-        return self.after >= self.without_key
+        """Whether no key that was found makes the sentence likelier than no key did, or than what is rare."""
+        return self.after >= min(self.without_key, -math.log(RARE))
 
     @property
     def told(self) -> str:
