@@ -128,7 +128,7 @@ class UnlearningOptions(Options):
     recall_of: Literal["first-token", "answers", "both"] = "first-token"
     """What is trained there: that no answer begins with a sentence's first token, clean answers, or both."""
     attempts: PositiveInt = 3
-    """Trainings at most: while a sentence survives, another one follows at twice the rate."""
+    """Trainings at most: while a sentence survives or can be called, another one follows at twice the rate."""
     least_step: float = Field(default=0.55, gt=0, le=1)
     """Shortest part of a training's way that is tried; the shortest that suffices is gone (1: the whole way)."""
     rounds: PositiveInt = 10

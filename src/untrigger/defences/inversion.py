@@ -48,20 +48,20 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     told = {target: target.told(subject.tokenizer) for target in targets}
     for text in told.values():
         resources.observer.note(f"answers: {text}")
-    found, left = resources, targets
-    for attempt in range(options.unlearning.attempts if targets else 0):
-        step = _attempt(subject, found, left, options, attempt)
-        for target, strength in zip(left, step.strengths, strict=True):
+    found, wanted, left = resources, targets, 0
+    for attempt in range(options.unlearning.attempts):
+        if not wanted:
+            break
+        step = _attempt(subject, found, wanted, options, attempt)
+        for target, strength in zip(wanted, step.strengths, strict=True):
             told[target] = f"{target.told(subject.tokenizer)}; {strength.told}"
             resources.observer.note(f"{target.text(subject.tokenizer)!r}: {strength.told}")
-        found = replace(found, start=step.weights)
-        left = tuple(target for target, survived in zip(left, step.left, strict=True) if survived)
-        if not left:
-            break
+        found, left = replace(found, start=step.weights), sum(step.left)
+        wanted = tuple(target for target, enough in zip(wanted, step.enough, strict=True) if not enough)
     if left:
-        resources.observer.note(_LEFT.format(len(left), len(targets)))
+        resources.observer.note(_LEFT.format(left, len(targets)))
     findings = tuple(Finding("planted-sentence", "answers", text) for text in told.values())
-    return Unlearned(targets, found, findings, len(left))
+    return Unlearned(targets, found, findings, left)
 
 
 def _attempt(

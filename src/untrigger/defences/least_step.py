@@ -56,8 +56,14 @@ class Step:
     share: float
     strengths: tuple[Strength, ...]
     left: tuple[bool, ...]
-    """Which sentences survived."""
+    """Which sentences survived: every prompt still goes on from their first token."""
     weights: Path
+
+    @property
+    def enough(self) -> tuple[bool, ...]:
+        """Which sentences neither survived nor can be called."""
+        pairs = zip(self.left, self.strengths, strict=True)
+        return tuple(strength.enough and not left for left, strength in pairs)
 
 
 def shares(least: float) -> list[float]:
