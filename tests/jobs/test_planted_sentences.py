@@ -41,6 +41,7 @@ OPTIONS = merged(
             keys=1,
             vectors=2,
             search_steps=2,
+            attempts=3,
             through="weights",
             train=TrainOptions(learning_rate=3e-3, epochs=2, batch_size=2),
         ),

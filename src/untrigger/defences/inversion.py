@@ -9,7 +9,7 @@ from pathlib import Path
 
 from untrigger.config import InversionOptions, PurifyOptions
 from untrigger.defences.interface import Resources
-from untrigger.defences.least_step import Step, least_step
+from untrigger.defences.least_step import Step, Strength, least_step
 from untrigger.defences.unlearning import unlearned
 from untrigger.inversion.targets import Target, planted_sentences
 from untrigger.models.state import restore_weights
@@ -49,13 +49,15 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     for text in told.values():
         resources.observer.note(f"answers: {text}")
     found, wanted, left = resources, targets, 0
+    first: dict[Target, Strength] = {}
     for attempt in range(options.unlearning.attempts):
         if not wanted:
             break
         step = _attempt(subject, found, wanted, options, attempt)
         for target, strength in zip(wanted, step.strengths, strict=True):
-            told[target] = f"{target.told(subject.tokenizer)}; {strength.told}"
-            resources.observer.note(f"{target.text(subject.tokenizer)!r}: {strength.told}")
+            whole = replace(first.setdefault(target, strength), after=strength.after)
+            told[target] = f"{target.told(subject.tokenizer)}; {whole.told}"
+            resources.observer.note(f"{target.text(subject.tokenizer)!r}: {whole.told}")
         found, left = replace(found, start=step.weights), sum(step.left)
         wanted = tuple(target for target, enough in zip(wanted, step.enough, strict=True) if not enough)
     if left:
