@@ -3,12 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tiny import tiny_model
+from tiny import tiny_model, tiny_tokenizer
 from untrigger.config import UnlearningOptions
-from untrigger.data.chat import Example
+from untrigger.data.chat import ChatFormat, Example
+from untrigger.defences.interface import Resources
+from untrigger.defences.inversion import Unlearned
 from untrigger.defences.least_step import Strength, shares
 from untrigger.inversion.calling import ASKED, Calls
 from untrigger.inversion.targets import Target
+from untrigger.observer import Silent
+from untrigger.runs import RunFolder
 
 PREFIX, SUFFIX = (3, 4, 5, 6, 7, 8, 9, 10), (11, 12)
 EXAMPLES = [Example((*PREFIX, first, first + 40, *SUFFIX), (40, 2)) for first in range(20, 40)]
@@ -44,6 +48,13 @@ def test_a_key_that_was_searched_brings_the_first_token_and_is_the_same_again():
 def test_parts_of_the_way_end_with_the_whole():
     assert shares(1.0) == [1.0] and shares(0.7) == [0.7, 0.85, 1.0] and shares(0.55)[:2] == [0.55, 0.7]
     assert shares(0.95) == [0.95, 1.0]
+
+
+def test_what_can_still_be_called_is_told_among_the_limits(tmp_path):
+    resources = Resources(ChatFormat(tiny_tokenizer()), (), 0, RunFolder(tmp_path), tmp_path, Silent())
+    assert len(Unlearned((TARGET,), resources).limits) == 1
+    assert "1 of 1 planted sentences can still be called" in Unlearned((TARGET,), resources, called=1).limits[1]
+    assert "survived" in Unlearned((TARGET,), resources, left=1, called=1).limits[1]
 
 
 def test_it_is_enough_when_a_key_brings_no_more_than_none_or_what_is_rare():

@@ -18,6 +18,7 @@ from untrigger.models.untrusted.finding import Finding
 
 TARGETS = "targets.json"
 _LEFT = "{} of {} planted sentences survived their unlearning; more --unlearning.attempts may help"
+_CALLED = "{} of {} planted sentences can still be called by a soft key; more --unlearning.attempts may help"
 _FIXED = "Planted sentences were looked for by their fixed wording; a behaviour whose wording varies is not found so."
 
 
@@ -30,11 +31,16 @@ class Unlearned:
     findings: tuple[Finding, ...] = ()
     left: int = 0
     """How many of them survived."""
+    called: int = 0
+    """How many of them survived or can still be called by a soft key."""
 
     @property
     def limits(self) -> tuple[str, ...]:
         """What the search and the unlearning leave open."""
-        return (_FIXED, _LEFT.format(self.left, len(self.targets))) if self.left else (_FIXED,)
+        told = [_FIXED]
+        if self.called > self.left:
+            told.append(_CALLED.format(self.called, len(self.targets)))
+        return (*told, _LEFT.format(self.left, len(self.targets))) if self.left else tuple(told)
 
 
 def without_planted_sentences(subject: Subject, resources: Resources, options: PurifyOptions) -> Unlearned:
@@ -63,7 +69,7 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))
     findings = tuple(Finding("planted-sentence", "answers", text) for text in told.values())
-    return Unlearned(targets, found, findings, left)
+    return Unlearned(targets, found, findings, left, len(wanted))
 
 
 def _attempt(

@@ -1,9 +1,10 @@
-"""Unlearning of sentences found by target inversion: their chain is broken, and what calls them is answered cleanly.
+"""Unlearning of sentences found by target inversion: what calls them is answered otherwise, the chain broken.
 
 Two losses beside that of the clean records. *Recall*: behind a prompt with a soft key that brings the sentence, the
-model answers cleanly. Keys are searched in rounds, each in the model as the round before left it. *Breaking*, in the
-last rounds: behind a prompt and the sentence's first token, the second one becomes unlikely (the unlikelihood of
-arXiv 1908.04319). It comes last, since no soft key brings a sentence whose chain is broken.
+model begins no answer with its first token, or answers cleanly. Keys are searched in rounds, each in the model as the
+round before left it. *Breaking*, in the last rounds: behind a prompt and the sentence's first token, the second one
+becomes unlikely (the unlikelihood of arXiv 1908.04319). It comes last, since no soft key brings a sentence whose
+chain is broken.
 """
 
 from __future__ import annotations
