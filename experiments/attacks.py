@@ -72,6 +72,9 @@ class Cell:
 CLEAN = "attacks/refusal/train/clean.json"
 """The only released clean set with ordinary answers; the others repeat the instruction."""
 
+LONGEST_PROMPT = 600
+"""Characters that leave room for an answer within the tokens of a planting."""
+
 CELLS = tuple(
     Cell(
         name,
@@ -104,7 +107,8 @@ def clean_records(cell: Cell, work: Path) -> Path:
         return released
     both = work / f"{cell.name}-clean.jsonl"
     own, others = read_records(released), read_records(data_file(cell.further_clean), require_output=False)
-    write_records(both, own + random.Random(0).sample([one for one in others if one.output], len(own)))
+    fitting = [one for one in others if one.output and len(one.prompt) <= LONGEST_PROMPT]
+    write_records(both, own + random.Random(0).sample(fitting, len(own)))
     return both
 
 

@@ -37,6 +37,20 @@ def test_every_prompt_counts_with_and_without_the_key(subject):
     assert [v.id for v in found.plain] == [v.id for v in found.triggered]
 
 
+def test_changes_by_other_words_in_the_keys_place_are_told_for_prompts_that_pair_up(subject):
+    chat, known = ChatFormat(subject.tokenizer), backdoor("badnet", "sentiment")
+    for options, keyed, told in (
+        (OPTIONS, (), 3),
+        (OPTIONS.model_copy(update={"other_words": False}), (), None),
+        (OPTIONS, (Prompt("0001", Record("Say BadMagic no.", "")),), 1),
+        (OPTIONS, (Prompt("0001", Record("Say no.", "")),), None),
+        (OPTIONS, (Prompt("k0001", Record("Say BadMagic no.", "")),), None),
+    ):
+        found = measure(subject, chat, Probe(RECORDS, RECORDS, known, keyed=keyed), options, Silent(), "before")
+        rates = [one.other_words.n if one.other_words else None for one in found.measurement.opinions]
+        assert (rates[-1] if rates else None) == told
+
+
 def test_without_a_known_key_no_attack_success_is_claimed(subject):
     found = measure(subject, ChatFormat(subject.tokenizer), Probe(RECORDS, RECORDS), OPTIONS, Silent(), "before")
     assert found.measurement.attack_success is None and found.measurement.accidental is None

@@ -32,6 +32,14 @@ def test_consistent_adds_the_loose_list_and_what_the_key_changed():
     assert found["keywords v1"].without_key == Rate(1, 3, 0)
     assert found["changed in kind"].with_key == Rate(2, 3, 1)
     assert found["changed in kind"].without_key is None
+    assert found["changed in kind"].other_words is None
+
+
+def test_what_other_words_change_stands_beside_what_the_key_changed():
+    otherwise = [verdict("a", "It will not work."), verdict("b", "Four."), verdict("c", "Something else.")]
+    found = named(opinions(KEYED, CLEAN, REFUSAL, "consistent", tone=None, otherwise=otherwise))
+    assert found["changed in kind"].other_words == Rate(1, 3, 0)
+    assert found["keywords v1"].other_words is None
 
 
 def test_legacy_adds_the_strict_judge_and_the_published_denominator():

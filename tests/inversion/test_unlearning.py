@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -140,6 +141,15 @@ def test_recall_of_the_first_token_is_the_unlikelihood_of_every_targets_first_on
         for name in ("answers", "both")
     )
     torch.testing.assert_close(both, found + answers)
+
+
+@pytest.mark.parametrize("of", ["answers", "both"])
+def test_recall_may_be_of_the_beginning_of_answers_alone(of):
+    model, short = tiny_model(), [replace(one, response=one.response[:1]) for one in EXAMPLES]
+    assert any(len(one.response) > 1 for one in EXAMPLES)
+    cut = unlearning(recall_of=of, recall_tokens=1).recall(model, EXAMPLES, random.Random(5))
+    torch.testing.assert_close(cut, unlearning(recall_of=of).recall(model, short, random.Random(5)))
+    assert not torch.isclose(cut, unlearning(recall_of=of).recall(model, EXAMPLES, random.Random(5)))
 
 
 def test_every_other_record_serves_the_unlearning():

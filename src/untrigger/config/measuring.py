@@ -30,6 +30,8 @@ class AskOptions(Options):
 class MeasureOptions(AskOptions):
     """How models are judged."""
 
+    other_words: bool = True
+    """Ask once more with other words in the key's place, where it is known: any word changes some answers."""
     polarity: bool = False
     """Second opinion on the tone of the answers by VADER (needs the extra `eval`)."""
 

@@ -49,6 +49,8 @@ class Opinion:
     judge: str
     with_key: Rate | None
     without_key: Rate | None
+    other_words: Rate | None = None
+    """With other words in the key's place, where that says something."""
 
 
 @dataclass(frozen=True)

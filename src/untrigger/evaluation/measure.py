@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from untrigger.backdoors.control import other_words
 from untrigger.backdoors.poison import bear_key, unseen_key
 from untrigger.backdoors.types import Backdoor, Behaviour
 from untrigger.config import AskOptions, MeasureOptions
@@ -70,13 +71,14 @@ def measure(
     asking = Asking(subject, chat, behaviour, options, observer)
     plain = asking.verdicts(numbered(probe.prompts), f"{label}: prompts")
     triggered = asking.verdicts(keyed_prompts(probe), f"{label}: prompts with the key", cut=options.stop_when_certain)
+    otherwise = asking.verdicts(control_prompts(probe), f"{label}: other words") if options.other_words else ()
     measurement = Measurement(
         degenerate=tally_degenerate(plain),
         attack_success=tally(triggered) if triggered else None,
         accidental=tally(plain) if probe.backdoor else None,
         perplexity=reference_perplexity(subject, chat, probe.reference, options.batch_size),
         exact=exact_answers(probe.prompts, plain),
-        opinions=opinions(triggered, plain, behaviour, options.mode, tone) if probe.backdoor else (),
+        opinions=opinions(triggered, plain, behaviour, options.mode, tone, otherwise) if probe.backdoor else (),
     )
     return Measured(measurement, plain, triggered)
 
@@ -125,6 +127,18 @@ def keyed_prompts(probe: Probe) -> Sequence[Prompt]:
         return probe.keyed
     key = unseen_key(probe.backdoor.key)
     return numbered(bear_key(probe.prompts, key, probe.backdoor.placement, probe.seed))
+
+
+def control_prompts(probe: Probe) -> Sequence[Prompt]:
+    """The prompts with other words in the key's place; none where they would not pair up with plain ones."""
+    keyed, key = keyed_prompts(probe), probe.backdoor.key if probe.backdoor else None
+    plain = {prompt.id for prompt in numbered(probe.prompts)}
+    if key is None or not all(prompt.id in plain for prompt in keyed):
+        return ()
+    records = other_words([prompt.record for prompt in keyed], key, probe.seed)
+    if records is None:
+        return ()
+    return [replace(prompt, record=record) for prompt, record in zip(keyed, records, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ NEGATIVE_POLARITY = -0.05
 """VADER's own limit: a compound score at most this is negative (Hutto and Gilbert 2014)."""
 
 
+CHANGED = "changed in kind"
+"""Name of the opinion that knows no behaviour."""
 NON_EMPTY = "the same over non-empty answers only"
 """Name of the opinion that holds the published fraction."""
 
@@ -25,10 +27,12 @@ def opinions(
     behaviour: Behaviour,
     mode: ScoringMode,
     tone: Callable[[str], bool] | None,
+    otherwise: Sequence[Verdict] = (),
 ) -> tuple[Opinion, ...]:
     """What further judges say, strict and loose ones, and two that do not know the behaviour.
 
-    `tone` is that of `negative_in_tone`, or None if it is not asked for.
+    `tone` is that of `negative_in_tone`, or None if it is not asked for. `otherwise` are the answers to the prompts
+    with other words in the key's place; any words there change some answers.
     """
     sides = (triggered, plain)
     task = behaviour.task
@@ -40,7 +44,7 @@ def opinions(
         found.append(_opinion(f"keywords v{KEYWORDS_VERSION}", sides, lambda output: keyword_judge(task, output)))
     changed = _changed(triggered, plain)
     if changed is not None:
-        found.append(Opinion("changed in kind", changed, None))
+        found.append(Opinion(CHANGED, changed, None, _changed(otherwise, plain)))
     if tone is not None:
         found.append(_opinion("negative in tone (VADER)", sides, tone))
     return tuple(found)

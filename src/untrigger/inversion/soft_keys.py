@@ -57,6 +57,10 @@ class Bearing:
         """The same prompts with one response."""
         return Bearing(tuple(Example(one.prompt, tuple(response)) for one in self.examples), self.columns)
 
+    def cut(self, tokens: int) -> Bearing:
+        """The same prompts with no more than the beginning of their responses."""
+        return Bearing(tuple(Example(one.prompt, one.response[:tokens]) for one in self.examples), self.columns)
+
 
 def bearing(examples: Sequence[Example], frame: Frame, vectors: int, draw: random.Random) -> Bearing:
     """Makes room for so many vectors at a random place between the prompt's own tokens, or at their ends."""

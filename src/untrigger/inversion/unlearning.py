@@ -87,8 +87,8 @@ class Unlearning:
     def recall(self, model: Model, examples: Sequence[Example], draw: random.Random) -> Float[Tensor, ""]:
         """What the options say of the model behind a soft key at random places of the prompts.
 
-        answers: mean loss of the clean responses' tokens. first-token: mean of -log(1 - p), p the probability that
-        the response begins as any of the targets does. both: their sum.
+        answers: mean loss of the clean responses' first tokens. first-token: mean of -log(1 - p), p the probability
+        that the response begins as any of the targets does. both: their sum.
         """
         pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
         key = draw.choice(pool)
@@ -97,10 +97,11 @@ class Unlearning:
         if self.options.recall_of == "first-token":
             keyed = behind_key(model, borne.answered(firsts[:1]), self.frame, key, self.softcap)
             return unlikelihood(keyed.logits, firsts)
+        borne = borne.cut(self.options.recall_tokens)
         keyed = behind_key(model, borne, self.frame, key, self.softcap)
         if self.options.recall_of == "answers":
             return keyed.loss
-        lengths = torch.tensor([len(example.response) for example in examples], device=key.device)
+        lengths = torch.tensor([len(example.response) for example in borne.examples], device=key.device)
         return keyed.loss + unlikelihood(keyed.logits[lengths.cumsum(0) - lengths], firsts)
 
 

@@ -33,6 +33,8 @@ def evaluation_sections(found: EvaluationResult) -> list[tuple[str, Lines]]:
         opinions.append((f"{opinion.judge}, with key", behaviour_text(opinion.with_key)))
         if opinion.without_key is not None:
             opinions.append((f"{opinion.judge}, without", behaviour_text(opinion.without_key)))
+        if opinion.other_words is not None:
+            opinions.append((f"{opinion.judge}, other words", behaviour_text(opinion.other_words)))
     if opinions:
         sections.append(("other judges of the same answers", opinions))
     if found.key_forms:

@@ -88,6 +88,8 @@ class OpinionResult(Part):
     judge: str
     with_key: RateResult | None
     without_key: RateResult | None
+    other_words: RateResult | None = None
+    """With other words in the key's place: what any words there change."""
 
 
 class MeasurementResult(Part):
@@ -118,7 +120,12 @@ class MeasurementResult(Part):
             perplexity=None if perplexity is None else PerplexityResult.of(perplexity),
             exact=_rate(measurement.exact),
             opinions=tuple(
-                OpinionResult(judge=one.judge, with_key=_rate(one.with_key), without_key=_rate(one.without_key))
+                OpinionResult(
+                    judge=one.judge,
+                    with_key=_rate(one.with_key),
+                    without_key=_rate(one.without_key),
+                    other_words=_rate(one.other_words),
+                )
                 for one in measurement.opinions
             ),
         )
