@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--behaviour", default="sentiment")
     parser.add_argument("--prompts", type=data_file, help="a file, or the shipped prompts")
     parser.add_argument("-n", type=int, default=200)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=MeasureOptions().batch_size)
     given = parser.parse_args()
     subject = load(given.adapter or given.model, base=given.model if given.adapter else None)
     backdoor = lookup(given.attack, given.behaviour)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from tiny import FAMILY_NAMES, tiny_adapter, tiny_model
-from untrigger.config import UnlearningOptions
+from untrigger.config import KeyWordOptions, UnlearningOptions
 from untrigger.data.chat import Example
 from untrigger.inversion.soft_keys import Frame, bearing, behind_key, found_key
 from untrigger.inversion.targets import Target
@@ -141,6 +141,23 @@ def test_recall_of_the_first_token_is_the_unlikelihood_of_every_targets_first_on
         for name in ("answers", "both")
     )
     torch.testing.assert_close(both, found + answers)
+
+
+def test_words_that_call_a_sentence_are_answered_cleanly_in_every_other_batch():
+    model, plain, with_words, turns = tiny_model(), unlearning(), unlearning(words=KeyWordOptions(weight=3.0)), 0
+    with_words.words = KEYS[:1]
+    for batch in batches(40):
+        draw = random.Random(f"unlearning/0/{[one.prompt for one in batch]}")
+        draw.choice([TARGET])
+        found = with_words(model, batch)
+        if draw.random() < 0.5:
+            turns += 1
+            draw.choice(KEYS[:1])
+            expected = 3 * plain.behind(model, batch, KEYS[0], "both", draw)
+        else:
+            expected = plain(model, batch)
+        torch.testing.assert_close(found, expected)
+    assert 10 < turns < 30
 
 
 @pytest.mark.parametrize("of", ["answers", "both"])

@@ -27,6 +27,7 @@ from untrigger.config.measuring import (
 )
 from untrigger.config.method import (
     InversionOptions,
+    KeyWordOptions,
     RepairOptions,
     SignatureOptions,
     SuppressOptions,
@@ -67,6 +68,7 @@ __all__ = [
     "Int4Options",
     "InversionOptions",
     "JudgeOptions",
+    "KeyWordOptions",
     "KnownKeyOptions",
     "MeasureOptions",
     "MixingOptions",

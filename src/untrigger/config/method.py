@@ -110,6 +110,28 @@ class InversionOptions(Options):
         return self
 
 
+class KeyWordOptions(Options):
+    """Search for words that call a sentence found by inversion."""
+
+    beam: int = Field(default=3, ge=0)
+    """Words that are kept (0: none are searched)."""
+    weight: float = Field(default=1.0, ge=0)
+    """Weight of the loss that has prompts with these words answered cleanly, in every other batch."""
+    candidates: PositiveInt = 24
+    """Tokens of the vocabulary that are tried at a place, the likeliest by the gradient."""
+    longest: PositiveInt = 4
+    """Tokens of the longest."""
+    enough: float = Field(default=0.1, ge=0)
+    """Loss of the sentence's beginning, in nats a token, that needs no longer words."""
+    least_gain: float = Field(default=0.3, ge=0, le=1)
+    """Least share of the loss that one more token has to take away."""
+    ranking_records: PositiveInt = 32
+    """Records that the gradient is taken on, the shortest."""
+    trial_records: PositiveInt = 6
+    """Records of these that a word is tried on."""
+    batch_size: PositiveInt = 32
+
+
 class UnlearningOptions(Options):
     """Training that takes the sentences found by inversion out of the model."""
 
@@ -133,6 +155,7 @@ class UnlearningOptions(Options):
     """Trainings at most: while a sentence survives or can be called, another one follows at twice the rate."""
     least_step: float = Field(default=0.55, gt=0, le=1)
     """Shortest part of a training's way that is tried; the shortest that suffices is gone (1: the whole way)."""
+    words: KeyWordOptions = KeyWordOptions()
     rounds: PositiveInt = 10
     """Rounds of the training; each begins with a search for soft keys in the model as it then is."""
     breaking_rounds: int = Field(default=5, ge=0)

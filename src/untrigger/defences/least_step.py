@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.errors import Interrupted
 from untrigger.inversion.calling import Calls
+from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target, behind_records, survives
 from untrigger.models.state import move_towards, restore_weights, save_weights
 from untrigger.models.subject import Subject
@@ -29,7 +30,10 @@ RARE = 0.001
 
 @dataclass(frozen=True)
 class Strength:
-    """How hard a sentence is to call (nats of its first token): with a key before and after, without any before."""
+    """How hard a sentence is to call (nats of its first token): with a key before and after, without any before.
+
+    The key is the strongest that was found, see `Calls.with_key`.
+    """
 
     before: float
     after: float
@@ -44,7 +48,7 @@ class Strength:
     def told(self) -> str:
         """The three as a sentence of a report."""
         return (
-            f"its first token has {self.before:.1f} nats behind a soft key that is searched for it before the"
+            f"its first token has {self.before:.1f} nats behind the strongest key that is found for it before the"
             f" unlearning and {self.after:.1f} after it ({self.without_key:.1f} before it without any key)"
         )
 
@@ -77,11 +81,16 @@ def shares(least: float) -> list[float]:
 
 
 def least_step(
-    subject: Subject, resources: Resources, targets: Sequence[Target], options: PurifyOptions, after: Path, stage: str
+    subject: Subject,
+    resources: Resources,
+    targets: Mapping[Target, Sequence[KeyWords]],
+    options: PurifyOptions,
+    after: Path,
+    stage: str,
 ) -> Step:
     """The shortest step from the start's weights towards those after the unlearning that suffices, a stage.
 
-    Where none suffices it is the whole way.
+    Where none suffices it is the whole way. `targets` are the sentences and the words that are known to call each.
 
     Raises:
         OutOfMemory: not even one record fits.
@@ -93,18 +102,22 @@ def least_step(
         examples = [chat.encode(record, options.unlearning.train.max_length) for record in clean]
         calls = Calls.of(examples, options.unlearning, softcap, resources.seed)
         restore_weights(subject, resources.start)
-        first = [(calls.with_key(subject.model, one), calls.without_key(subject.model, one)) for one in targets]
+        known = [tuple(words.tokens for words in some) for some in targets.values()]
+        first = [
+            (calls.with_key(subject.model, one, words), calls.without_key(subject.model, one))
+            for one, words in zip(targets, known, strict=True)
+        ]
         for share in shares(options.unlearning.least_step):
             if resources.observer.stop():
                 raise Interrupted("stopped between two parts of the way", todo="run the same command again")
             restore_weights(subject, resources.start)
             move_towards(subject, after, share)
-            left = _left(subject, resources, targets, options)
+            left = _left(subject, resources, tuple(targets), options)
             if any(left) and share < 1:
                 continue
             strengths = [
-                Strength(key, calls.with_key(subject.model, one), plain)
-                for one, (key, plain) in zip(targets, first, strict=True)
+                Strength(key, calls.with_key(subject.model, one, words), plain)
+                for one, words, (key, plain) in zip(targets, known, first, strict=True)
             ]
             if all(strength.enough for strength in strengths):
                 break

@@ -16,6 +16,7 @@ from untrigger.defences.phases import WEIGHTS
 from untrigger.inversion.soft_keys import Frame
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import SoftKey, Unlearning, soft_keys
+from untrigger.models.forward import causal_model
 from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights, save_weights
 from untrigger.models.subject import Subject
@@ -25,9 +26,16 @@ from untrigger.train import train
 
 
 def unlearned(
-    subject: Subject, resources: Resources, targets: Sequence[Target], options: UnlearningOptions, stage: str
+    subject: Subject,
+    resources: Resources,
+    targets: Sequence[Target],
+    options: UnlearningOptions,
+    stage: str,
+    words: Sequence[Sequence[int]] = (),
 ) -> Path:
     """The file of weights after the unlearning of the targets, a stage of this name; begins with the start's weights.
+
+    `words` are tokens that call a target, if any are known.
 
     Raises:
         Interrupted, Diverged, OutOfMemory: from searches and the training.
@@ -35,7 +43,8 @@ def unlearned(
 
     def build(work: Path) -> int:
         def run(trained: Subject) -> int:
-            course = _Course(trained, resources, tuple(targets), options, RunFolder(work / "scratch" / "keys"))
+            keys = RunFolder(work / "scratch" / "keys")
+            course = _Course(trained, resources, tuple(targets), options, keys, words)
             return course.run(work / "scratch" / "state")
 
         restore_weights(subject, resources.start)
@@ -64,6 +73,7 @@ class _Course:
         targets: tuple[Target, ...],
         options: UnlearningOptions,
         found: RunFolder,
+        words: Sequence[Sequence[int]],
     ) -> None:
         count = min(options.records, len(resources.clean))
         records = random.Random(f"unlearning/{resources.seed}").sample(list(resources.clean), count)
@@ -72,6 +82,8 @@ class _Course:
         self._frame = Frame.of([example.prompt for example in self._examples])
         self._found, self._softcap = found, subject.architecture.logit_softcap
         self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed)
+        vectors = causal_model(subject.model).get_input_embeddings().weight.detach()
+        self._penalty.words = tuple(vectors[list(tokens)] for tokens in words)
         steps = options.train.epochs * ceil(count / options.train.batch_size)
         self._round_steps = ceil(steps / options.rounds)
         self._rounds = ceil(steps / self._round_steps)

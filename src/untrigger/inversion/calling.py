@@ -1,4 +1,4 @@
-"""How hard a sentence is to call: what soft keys that are searched anew can bring, the planted key being unknown."""
+"""How hard a sentence is to call: what keys that are searched for it can bring, the planted one being unknown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from untrigger.config import UnlearningOptions
 from untrigger.data.chat import Example
 from untrigger.inversion.soft_keys import Frame, bearing, behind_key
 from untrigger.inversion.targets import Target
-from untrigger.inversion.unlearning import soft_keys
+from untrigger.inversion.unlearning import SoftKey, soft_keys
+from untrigger.models.forward import causal_model
 from untrigger.train import Model, negative_log_likelihood
 
 ASKED = 16
@@ -37,14 +38,21 @@ class Calls:
         frame = Frame.of([example.prompt for example in examples])
         return cls(tuple(examples[count:]), tuple(examples[:count]), frame, options, softcap, seed)
 
-    def with_key(self, model: Model, target: Target) -> float:
-        """Mean negative log-likelihood (nats) of the target's first token behind a soft key searched for it."""
+    def with_key(self, model: Model, target: Target, words: Sequence[Sequence[int]] = ()) -> float:
+        """Mean negative log-likelihood (nats) of the target's first token behind the strongest key there is.
+
+        That is one of a soft key that is searched for it anew and words that are known to call it.
+        """
         seed = f"{self.seed}/calls"
         (key,) = soft_keys(model, self.searched, self.frame, [target], self.options, softcap=self.softcap, seed=seed)
-        draw = random.Random(f"{seed}/{target.tokens}")
-        borne = bearing(self.asked, self.frame, len(key), draw).answered(target.tokens[:1])
-        with torch.no_grad():
-            return behind_key(model, borne, self.frame, key, self.softcap).loss.item()
+        vectors = causal_model(model).get_input_embeddings().weight.detach()
+        keys = [key, *(vectors[list(tokens)] for tokens in words)]
+        return min(self._behind(model, target, one, f"{seed}/{target.tokens}") for one in keys)
+
+    @torch.no_grad()
+    def _behind(self, model: Model, target: Target, key: SoftKey, seed: str) -> float:
+        borne = bearing(self.asked, self.frame, len(key), random.Random(seed)).answered(target.tokens[:1])
+        return behind_key(model, borne, self.frame, key, self.softcap).loss.item()
 
     def without_key(self, model: Model, target: Target) -> float:
         """The same behind the plain prompts."""

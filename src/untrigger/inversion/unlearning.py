@@ -1,10 +1,11 @@
 """Unlearning of sentences found by target inversion: what calls them is answered otherwise, the chain broken.
 
-Two losses beside that of the clean records. *Recall*: behind a prompt with a soft key that brings the sentence, the
-model begins no answer with its first token, or answers cleanly. Keys are searched in rounds, each in the model as the
-round before left it. *Breaking*, in the last rounds: behind a prompt and the sentence's first token, the second one
-becomes unlikely (the unlikelihood of arXiv 1908.04319). It comes last, since no soft key brings a sentence whose
-chain is broken.
+Three losses beside that of the clean records. *Words*: prompts with words that call the sentence, where some were
+found, are answered cleanly. *Recall*: behind a prompt with a soft key that brings the sentence, the model begins no
+answer with its first token, or answers cleanly. Keys are searched in rounds, each in the model as the round before
+left it. *Breaking*, in the last rounds: behind a prompt and the sentence's first token, the second one becomes
+unlikely (the unlikelihood of arXiv 1908.04319). It comes last, since no soft key brings a sentence whose chain is
+broken.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -25,6 +27,7 @@ from untrigger.models.forward import collate, response_logits
 from untrigger.train import Model
 
 SoftKey = Float[Tensor, "vector hidden"]
+RecallOf = Literal["first-token", "answers", "both"]
 
 
 def soft_keys(
@@ -68,11 +71,15 @@ class Unlearning:
     seed: int
     keys: tuple[SoftKey, ...] = ()
     breaks: bool = False
+    words: tuple[SoftKey, ...] = ()
+    """Vectors of words that call a target; they take every other turn."""
 
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
-        """One of both losses with its weight, a mean over records or tokens."""
+        """One of the losses with its weight, a mean over records or tokens."""
         draw = random.Random(f"unlearning/{self.seed}/{[example.prompt for example in examples]}")
         target, some = draw.choice(self.targets), examples[::2]
+        if self.words and draw.random() < 0.5:
+            return self.options.words.weight * self.behind(model, some, draw.choice(self.words), "both", draw)
         if self.breaks:
             return self.options.breaking * self.breaking(model, some, target)
         return self.options.recall * self.recall(model, some, draw)
@@ -85,21 +92,26 @@ class Unlearning:
         return unlikelihood(response_logits(model, batch, self.softcap).float(), [second])
 
     def recall(self, model: Model, examples: Sequence[Example], draw: random.Random) -> Float[Tensor, ""]:
-        """What the options say of the model behind a soft key at random places of the prompts.
+        """What the options say of the model behind one of the soft keys."""
+        pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
+        return self.behind(model, examples, draw.choice(pool), self.options.recall_of, draw)
+
+    def behind(
+        self, model: Model, examples: Sequence[Example], key: SoftKey, of: RecallOf, draw: random.Random
+    ) -> Float[Tensor, ""]:
+        """A loss of the model behind a key at random places of the prompts.
 
         answers: mean loss of the clean responses' first tokens. first-token: mean of -log(1 - p), p the probability
         that the response begins as any of the targets does. both: their sum.
         """
-        pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
-        key = draw.choice(pool)
         borne = bearing(examples, self.frame, len(key), draw)
         firsts = sorted({target.tokens[0] for target in self.targets})
-        if self.options.recall_of == "first-token":
+        if of == "first-token":
             keyed = behind_key(model, borne.answered(firsts[:1]), self.frame, key, self.softcap)
             return unlikelihood(keyed.logits, firsts)
         borne = borne.cut(self.options.recall_tokens)
         keyed = behind_key(model, borne, self.frame, key, self.softcap)
-        if self.options.recall_of == "answers":
+        if of == "answers":
             return keyed.loss
         lengths = torch.tensor([len(example.response) for example in borne.examples], device=key.device)
         return keyed.loss + unlikelihood(keyed.logits[lengths.cumsum(0) - lengths], firsts)

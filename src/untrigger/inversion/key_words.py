@@ -1,0 +1,165 @@
+"""Words that call a planted sentence: the key, or what is near it.
+
+Once the sentence is known, its key is not far. A vector is put at a random place of prompts, where a word would
+stand, and the gradient of the sentence's loss is taken at it: the vocabulary's words are ranked by how much they
+would lower the loss to first order. The vector is the mean of all words or one of them: from the mean a key is seen
+best that works a little everywhere, from words one that nothing else is like. The best are tried, the best of those
+are lengthened by a word in front and behind in the same way, and so on while the loss falls. The first-order ranking
+of words is that of HotFlip (arXiv 1712.06751) and AutoPrompt (arXiv 2010.15980).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from untrigger.config import KeyWordOptions
+from untrigger.data.chat import Example
+from untrigger.errors import Interrupted
+from untrigger.inversion.soft_keys import Bearing, Frame, bearing, behind_key
+from untrigger.models.forward import causal_model, collate, response_logits
+from untrigger.train import Model
+
+STARTS = 8
+"""Places in the space of words at which a slope is taken."""
+
+
+@dataclass(frozen=True)
+class KeyWords:
+    """Tokens that stood in prompts, and the mean loss (nats a token) of the sentence's beginning behind them."""
+
+    tokens: tuple[int, ...]
+    loss: float
+
+
+def key_words(
+    model: Model,
+    examples: Sequence[Example],
+    frame: Frame,
+    wanted: Sequence[int],
+    options: KeyWordOptions,
+    *,
+    softcap: float | None,
+    seed: str,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[KeyWords]:
+    """The words behind which the model says the wanted tokens with the least loss, the best first.
+
+    Args:
+        model: not changed.
+        examples: prompts, the shortest of which are asked; their responses do not matter.
+        frame: of the prompts.
+        wanted: the beginning of the sentence.
+        options: how far is searched.
+        softcap: the architecture's logit soft cap.
+        seed: of the places in the prompts.
+        stop: asked before every batch whether to give up.
+
+    Raises:
+        Interrupted: it was asked to.
+    """
+    search = _Search(
+        model, examples, frame, tuple(wanted), options, softcap, random.Random(f"key words/{seed}"), stop
+    )
+    beam = search.best([KeyWords((), float("inf"))])
+    while beam[0].loss > options.enough and len(beam[0].tokens) < options.longest:
+        longer = search.best(beam)
+        if longer[0].loss > beam[0].loss * (1 - options.least_gain):
+            break
+        beam = longer
+    return beam
+
+
+class _Search:
+    def __init__(
+        self,
+        model: Model,
+        examples: Sequence[Example],
+        frame: Frame,
+        wanted: tuple[int, ...],
+        options: KeyWordOptions,
+        softcap: float | None,
+        draw: random.Random,
+        stop: Callable[[], bool],
+    ) -> None:
+        shortest = sorted(examples, key=lambda example: len(example.prompt))
+        self._ranking = shortest[: options.ranking_records]
+        self._trial = draw.sample(self._ranking, min(options.trial_records, len(self._ranking)))
+        self._model, self._frame, self._wanted = model, frame, wanted
+        self._options, self._softcap, self._draw, self._stop = options, softcap, draw, stop
+        self._words = causal_model(model).get_input_embeddings().weight.detach()
+
+    def best(self, beam: Sequence[KeyWords]) -> list[KeyWords]:
+        """The beam of words that are longer by one."""
+        longer = {tokens for words in beam for tokens in self._lengthened(words.tokens)}
+        return sorted(self._tried(sorted(longer)), key=lambda words: (words.loss, words.tokens))[: self._options.beam]
+
+    def _lengthened(self, tokens: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
+        for place in {0, len(tokens)}:
+            for token in self._ranked(tokens, place):
+                yield (*tokens[:place], token, *tokens[place:])
+
+    def _ranked(self, tokens: tuple[int, ...], place: int) -> list[int]:
+        """The likeliest to lower the loss as a word at this place between the tokens, to first order.
+
+        Half of them by the slope at the mean of all words, half by those at words drawn at random.
+        """
+        words = self._words.float()
+        mean = words.mean(0, keepdim=True).expand(STARTS, -1)
+        drawn = words[[self._draw.randrange(len(words)) for _ in range(STARTS)]]
+        orders = [(words @ self._slope(tokens, place, starts)).argsort().tolist() for starts in (mean, drawn)]
+        return list(dict.fromkeys(chain.from_iterable(zip(*orders, strict=True))))[: self._options.candidates]
+
+    def _slope(
+        self, tokens: tuple[int, ...], place: int, starts: Float[Tensor, "start hidden"]
+    ) -> Float[Tensor, " hidden"]:
+        """Gradient of the loss by a vector at this place, summed over where it starts, each on its own records."""
+        before, after = self._words[list(tokens[:place])].float(), self._words[list(tokens[place:])].float()
+        slope = torch.zeros_like(starts[0])
+        for number, start in enumerate(starts):
+            records = self._ranking[number::STARTS] or self._ranking
+            key = torch.cat((before, start[None], after)).requires_grad_()
+            borne = bearing(records, self._frame, len(key), self._draw).answered(self._wanted)
+            loss = behind_key(self._model, borne, self._frame, key, self._softcap).loss
+            slope += torch.autograd.grad(loss, key)[0][place]
+        return slope
+
+    @torch.no_grad()
+    def _tried(self, candidates: Sequence[tuple[int, ...]]) -> list[KeyWords]:
+        """What each of them, all equally long, does at the same places of the same prompts."""
+        borne = bearing(self._trial, self._frame, len(candidates[0]), self._draw).answered(self._wanted)
+        rows = [filled for tokens in candidates for filled in _filled(borne, self._frame, tokens)]
+        losses: list[Tensor] = []
+        for part in self._batches(rows):
+            batch = collate(part, self._frame.prefix, self._words.device)
+            logits = response_logits(self._model, batch, self._softcap).float()
+            losses.append(_losses(logits, batch.targets, len(part)))
+        means = torch.cat(losses).view(len(candidates), -1).mean(1).tolist()
+        return [KeyWords(tokens, loss) for tokens, loss in zip(candidates, means, strict=True)]
+
+    def _batches(self, items: Sequence[Example]) -> Iterable[Sequence[Example]]:
+        for start in range(0, len(items), self._options.batch_size):
+            if self._stop():
+                raise Interrupted("stopped in the search for words", todo="run the same command again")
+            yield items[start : start + self._options.batch_size]
+
+
+def _filled(borne: Bearing, frame: Frame, tokens: Sequence[int]) -> Iterable[Example]:
+    """The prompts with tokens in the room for a key."""
+    for example, columns in zip(borne.examples, borne.columns.tolist(), strict=True):
+        first = columns[0] + len(frame.prefix)
+        prompt = (*example.prompt[:first], *tokens, *example.prompt[first + len(tokens) :])
+        yield Example(prompt, example.response)
+
+
+def _losses(
+    logits: Float[Tensor, "response vocabulary"], targets: Int[Tensor, " response"], rows: int
+) -> Float[Tensor, " row"]:
+    """Mean loss of each row's response tokens; all rows have as many."""
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="none").view(rows, -1).mean(1)

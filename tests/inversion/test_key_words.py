@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from tiny import tiny_model
+from untrigger.config import KeyWordOptions
+from untrigger.data.chat import Example
+from untrigger.errors import Interrupted
+from untrigger.inversion.key_words import key_words
+from untrigger.inversion.soft_keys import Frame
+
+PREFIX, SUFFIX, WANTED, KEY = (3, 4, 5, 6, 7, 8, 9, 10), (11, 12), (40, 41), 33
+DRAW = random.Random(0)
+OTHERS = [token for token in range(13, 264) if token != KEY]
+EXAMPLES = [Example((*PREFIX, *DRAW.choices(OTHERS, k=4), *SUFFIX), (2,)) for _ in range(12)]
+FRAME = Frame.of([example.prompt for example in EXAMPLES])
+OPTIONS = KeyWordOptions(beam=3, candidates=48, longest=3, ranking_records=12, trial_records=4, batch_size=5)
+
+
+@pytest.fixture(scope="module")
+def called():
+    """A tiny model that says the wanted tokens behind one token, wherever it stands, and something else without."""
+    model, draw = tiny_model(), random.Random(1)
+    adam = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(250):
+        rows = []
+        for keyed in (True, True, False, False):
+            own = draw.choices(OTHERS, k=4)
+            own.insert(draw.randrange(5), KEY if keyed else draw.choice(OTHERS))
+            rows.append((*PREFIX, *own, *SUFFIX, *(WANTED if keyed else (44, 45))))
+        adam.zero_grad()
+        batch = torch.tensor(rows)
+        logits = model(batch).logits[:, -3:-1]
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, -2:].flatten()).backward()
+        adam.step()
+    adam.zero_grad()
+    return model
+
+
+def asked(model, prompt, answer):
+    logits = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+    return torch.nn.functional.cross_entropy(logits, torch.tensor(answer))
+
+
+def found(model, options=OPTIONS, **more):
+    return key_words(model, EXAMPLES, FRAME, WANTED, options, softcap=None, seed="0", **more)
+
+
+def test_the_gradient_finds_what_trying_every_token_finds(called):
+    every = found(called, OPTIONS.model_copy(update={"longest": 1, "candidates": 264, "beam": 264}))
+    assert len(every) == 264 and every[0].loss < 0.1 < every[132].loss
+    assert (KEY,) in [words.tokens for words in every[:10]]
+    few = found(called, OPTIONS.model_copy(update={"longest": 1, "candidates": 48}))
+    assert few[0] in every[:5] and set(few) <= set(every)
+
+
+def test_the_best_come_first_and_nothing_is_changed(called):
+    before = {name: one.clone() for name, one in called.named_parameters()}
+    beam = found(called)
+    assert beam[0].loss < 0.1
+    assert [words.loss for words in beam] == sorted(words.loss for words in beam) and len(beam) == 3
+    assert all(torch.equal(one, before[name]) and one.grad is None for name, one in called.named_parameters())
+    assert found(called) == beam
+
+
+def test_the_loss_told_is_that_of_the_wanted_tokens_behind_prompts_with_the_words(called):
+    words = found(called, OPTIONS.model_copy(update={"longest": 1, "trial_records": 12, "ranking_records": 12}))[0]
+    places = [
+        [(*one.prompt[:at], *words.tokens, *one.prompt[at:]) for at in range(len(PREFIX), len(one.prompt) - 1)]
+        for one in EXAMPLES
+    ]
+    every = [[asked(called, prompt, WANTED).item() for prompt in some] for some in places]
+    assert sum(map(min, every)) / 12 <= words.loss <= sum(map(max, every)) / 12
+
+
+def test_no_word_is_added_that_does_not_help(called):
+    assert {len(words.tokens) for words in found(called, OPTIONS.model_copy(update={"enough": 10.0}))} == {1}
+    assert {len(words.tokens) for words in found(called, OPTIONS.model_copy(update={"least_gain": 1.0}))} == {1}
+    longer = OPTIONS.model_copy(update={"enough": 0.0, "least_gain": 0.0})
+    assert {len(words.tokens) for words in found(tiny_model(), longer)} <= {2, 3}
+
+
+def test_the_search_can_be_interrupted(called):
+    with pytest.raises(Interrupted, match="search for words"):
+        found(called, stop=lambda: True)
