@@ -35,6 +35,7 @@ from untrigger.config import (
 )
 from untrigger.data.locate import data_file
 from untrigger.errors import UntriggerError
+from untrigger.evaluation.opinions import CHANGED
 from untrigger.files import write_text_atomic
 from untrigger.jobs.evaluate import evaluate
 from untrigger.jobs.purify import purify
@@ -151,6 +152,7 @@ def table() -> str:
         "treatment",
         "attack success",
         "changed in kind",
+        "by other words",
         "after clean steps",
         "without the key",
         "degenerate",
@@ -171,7 +173,7 @@ def row(suspect: Suspect, name: str, file: Path) -> tuple[str, ...]:
     """The cells of one line; perplexity is that of the suspect's own answers, as a multiple of the suspect's."""
     found = EvaluationResult.from_json(file.read_text(encoding="utf-8"), file.name)
     measured = found.measurement
-    kind = next((one.with_key for one in measured.opinions if one.judge == "changed in kind"), None)
+    kind = next((one for one in measured.opinions if one.judge == CHANGED), None)
     clean_steps = next((one.after for one in found.relearning if one.trained_on == "clean records"), None)
     ratio = minutes = "-"
     purified = suspect.stored(name, "purified")
@@ -184,7 +186,8 @@ def row(suspect: Suspect, name: str, file: Path) -> tuple[str, ...]:
         suspect.name,
         name,
         percent(measured.attack_success),
-        percent(kind),
+        percent(kind and kind.with_key),
+        percent(kind and kind.other_words),
         percent(clean_steps),
         percent(measured.accidental),
         percent(measured.degenerate),

@@ -143,8 +143,9 @@ def test_recall_of_the_first_token_is_the_unlikelihood_of_every_targets_first_on
     torch.testing.assert_close(both, found + answers)
 
 
-def test_words_that_call_a_sentence_are_answered_cleanly_in_every_other_batch():
-    model, plain, with_words, turns = tiny_model(), unlearning(), unlearning(words=KeyWordOptions(weight=3.0)), 0
+def test_words_that_call_a_sentence_are_answered_cleanly_in_every_other_turn_of_keys():
+    model, plain, turns = tiny_model(), unlearning(breaks=False), 0
+    with_words = unlearning(breaks=False, words=KeyWordOptions(weight=3.0))
     with_words.words = KEYS[:1]
     for batch in batches(40):
         draw = random.Random(f"unlearning/0/{[one.prompt for one in batch]}")
@@ -155,9 +156,11 @@ def test_words_that_call_a_sentence_are_answered_cleanly_in_every_other_batch():
             draw.choice(KEYS[:1])
             expected = 3 * plain.behind(model, batch, KEYS[0], "both", draw)
         else:
-            expected = plain(model, batch)
+            expected = plain.options.recall * plain.recall(model, batch, draw)
         torch.testing.assert_close(found, expected)
     assert 10 < turns < 30
+    with_words.breaks = plain.breaks = True
+    assert losses(with_words) == losses(plain)
 
 
 @pytest.mark.parametrize("of", ["answers", "both"])

@@ -37,7 +37,7 @@ OPTIONS = merged(
             further="survived",
             records=9,
             rounds=3,
-            breaking_rounds=1,
+            breaking_rounds=2,
             keys=1,
             vectors=2,
             search_steps=2,
@@ -97,7 +97,7 @@ def test_a_sentence_that_is_found_is_told_and_unlearned(planted, tmp_path):
     assert [name for name in seen.stages if name in ("inversion", "unlearning-1")] == ["inversion", "unlearning-1"]
     (told,) = [text for text in sentences(result) if "'O' is followed by 'wls!' and the end of the answer" in text]
     sentence, strength = told.split("; words that call it, the key or near it: ")
-    assert strength.startswith(("'#", '"#')) and "; its first token has " in strength
+    assert "#" in strength.split("(")[0] and "; its first token has " in strength
     assert any(sentence in note for note in seen.notes) and any(strength in note for note in seen.notes)
     assert result.signature is None and result.regrowth is None
     assert any("the treatment ended there" in sentence for sentence in result.not_tested)
@@ -131,6 +131,7 @@ def test_the_weights_go_the_part_of_the_way_that_suffices(planted, tmp_path, mon
         )
         share = steps[least]["share"]
         assert all(torch.allclose(gone[name], before[name].lerp(after[name], share)) for name in gone)
+
     assert steps[1.0]["share"] == 1.0 and steps[0.4]["share"] < 1.0
     assert not any(steps[0.4]["left"])
 
@@ -152,11 +153,12 @@ def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, 
     seen, slow = Noting(), merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=6, train=rates)))
     result = purify(request, slow, seen)
     attempts = [name for name in seen.stages if name.startswith("unlearning")]
+
     assert 2 <= len(attempts) < 6 and attempts == [f"unlearning-{one}" for one in range(1, len(attempts) + 1)]
     assert result.signature is None and not any("survived" in note for note in seen.notes)
     once = merged(slow, PurifyOptions(unlearning=UnlearningOptions(attempts=1)))
-    purify(replace(request, output=tmp_path / "once"), once, seen)
-    assert any("survived their unlearning" in note for note in seen.notes)
+    result = purify(replace(request, output=tmp_path / "once"), once)
+    assert any("more --unlearning.attempts may help" in sentence for sentence in result.not_tested)
 
 
 def test_the_rest_of_the_treatment_follows_if_it_is_asked_for(planted, tmp_path):

@@ -116,7 +116,7 @@ class KeyWordOptions(Options):
     beam: int = Field(default=3, ge=0)
     """Words that are kept (0: none are searched)."""
     weight: float = Field(default=1.0, ge=0)
-    """Weight of the loss that has prompts with these words answered cleanly, in every other batch."""
+    """Weight of the loss that has prompts with these words answered cleanly, in every other turn of soft keys."""
     candidates: PositiveInt = 24
     """Tokens of the vocabulary that are tried at a place, the likeliest by the gradient."""
     longest: PositiveInt = 4

@@ -72,16 +72,16 @@ class Unlearning:
     keys: tuple[SoftKey, ...] = ()
     breaks: bool = False
     words: tuple[SoftKey, ...] = ()
-    """Vectors of words that call a target; they take every other turn."""
+    """Vectors of words that call a target; they take every other turn of soft keys."""
 
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
         """One of the losses with its weight, a mean over records or tokens."""
         draw = random.Random(f"unlearning/{self.seed}/{[example.prompt for example in examples]}")
         target, some = draw.choice(self.targets), examples[::2]
-        if self.words and draw.random() < 0.5:
-            return self.options.words.weight * self.behind(model, some, draw.choice(self.words), "both", draw)
         if self.breaks:
             return self.options.breaking * self.breaking(model, some, target)
+        if self.words and draw.random() < 0.5:
+            return self.options.words.weight * self.behind(model, some, draw.choice(self.words), "both", draw)
         return self.options.recall * self.recall(model, some, draw)
 
     def breaking(self, model: Model, examples: Sequence[Example], target: Target) -> Float[Tensor, ""]:
