@@ -131,7 +131,6 @@ def test_the_weights_go_the_part_of_the_way_that_suffices(planted, tmp_path, mon
         )
         share = steps[least]["share"]
         assert all(torch.allclose(gone[name], before[name].lerp(after[name], share)) for name in gone)
-
     assert steps[1.0]["share"] == 1.0 and steps[0.4]["share"] < 1.0
     assert not any(steps[0.4]["left"])
 
@@ -153,7 +152,6 @@ def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, 
     seen, slow = Noting(), merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=6, train=rates)))
     result = purify(request, slow, seen)
     attempts = [name for name in seen.stages if name.startswith("unlearning")]
-
     assert 2 <= len(attempts) < 6 and attempts == [f"unlearning-{one}" for one in range(1, len(attempts) + 1)]
     assert result.signature is None and not any("survived" in note for note in seen.notes)
     once = merged(slow, PurifyOptions(unlearning=UnlearningOptions(attempts=1)))
