@@ -5,12 +5,15 @@ import random
 import pytest
 import torch
 
-from tiny import tiny_model
+from tiny import save_tiny, tiny_model, tiny_tokenizer
 from untrigger.config import KeyWordOptions
-from untrigger.data.chat import Example
+from untrigger.data.chat import ChatFormat, Example
+from untrigger.data.records import Record
 from untrigger.errors import Interrupted
-from untrigger.inversion.key_words import key_words
+from untrigger.inversion.key_words import KeyWords, call_told, key_words, words_that_call
 from untrigger.inversion.soft_keys import Frame
+from untrigger.inversion.targets import Target
+from untrigger.models.load import load
 
 PREFIX, SUFFIX, WANTED, KEY = (3, 4, 5, 6, 7, 8, 9, 10), (11, 12), (40, 41), 33
 DRAW = random.Random(0)
@@ -81,6 +84,25 @@ def test_no_word_is_added_that_does_not_help(called):
     assert {len(words.tokens) for words in found(called, OPTIONS.model_copy(update={"least_gain": 1.0}))} == {1}
     longer = OPTIONS.model_copy(update={"enough": 0.0, "least_gain": 0.0})
     assert {len(words.tokens) for words in found(tiny_model(), longer)} <= {2, 3}
+
+
+def test_sentences_that_differ_in_letter_case_alone_are_searched_once(tmp_path):
+    subject = load(str(save_tiny(tmp_path / "model")))
+    chat, stop = ChatFormat(subject.tokenizer), lambda: False
+    one, other, third = (Target(tuple(subject.tokenizer(text).input_ids)) for text in ("Owls!", "owls!", "Hush."))
+    records = [Record(f"Say {word} please.", "") for word in ("this", "that", "what", "which", "none")]
+    options = OPTIONS.model_copy(update={"longest": 1})
+    found = words_that_call(subject, chat, records, (one, other, third), options, seed="0", stop=stop)
+    assert [len(found[target]) for target in (one, other, third)] == [3, 0, 3]
+    none = OPTIONS.model_copy(update={"beam": 0})
+    assert words_that_call(subject, chat, records, (one,), none, seed="0", stop=stop) == {one: []}
+
+
+def test_words_are_told_that_make_the_sentence_likelier_than_not():
+    tokenizer = tiny_tokenizer()
+    tokens = tuple(tokenizer("ab", add_special_tokens=False).input_ids)
+    assert "'ab' (0.25 nats a token)" in call_told([KeyWords(tokens, 0.25), KeyWords(tokens, 0.3)], tokenizer)
+    assert call_told([KeyWords(tokens, 0.8)], tokenizer) == call_told([], tokenizer) == ""
 
 
 def test_the_search_can_be_interrupted(called):

@@ -117,6 +117,8 @@ class KeyWordOptions(Options):
     """Words that are kept (0: none are searched)."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the loss that has prompts with these words answered cleanly, in every other turn of soft keys."""
+    beginning: PositiveInt = 3
+    """First tokens of the sentence that the words are to bring."""
     candidates: PositiveInt = 24
     """Tokens of the vocabulary that are tried at a place, the likeliest by the gradient."""
     longest: PositiveInt = 4

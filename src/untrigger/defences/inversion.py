@@ -7,22 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
-from untrigger.config import InversionOptions, PurifyOptions, UnlearningOptions
+from untrigger.config import InversionOptions, KeyWordOptions, PurifyOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.least_step import Step, Strength, least_step
 from untrigger.defences.unlearning import unlearned
-from untrigger.inversion.key_words import KeyWords, key_words
-from untrigger.inversion.soft_keys import Frame
+from untrigger.inversion.key_words import KeyWords, call_told, words_that_call
 from untrigger.inversion.targets import Target, planted_sentences
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.finding import Finding
 
 TARGETS, WORDS = "targets.json", "words.json"
-LIKELY = 0.7
-"""Loss, in nats a token, below which words are told: each token of the sentence is then likelier than not."""
 _LEFT = "{} of {} planted sentences survived their unlearning; more --unlearning.attempts may help"
 _CALLED = "{} of {} planted sentences can still be called by a soft key; more --unlearning.attempts may help"
 _FIXED = "Planted sentences were looked for by their fixed wording; a behaviour whose wording varies is not found so."
@@ -66,29 +61,21 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     for attempt in range(options.unlearning.attempts):
         if not wanted:
             break
-        words = key_words_stage(subject, found, wanted, options.unlearning, f"words-{attempt + 1}")
+        words = key_words_stage(subject, found, wanted, options.unlearning.words, f"words-{attempt + 1}")
         for target in wanted:
-            called_by.setdefault(target, _call(words[target], subject.tokenizer))
+            called_by.setdefault(target, call_told(words[target], subject.tokenizer))
         step = _attempt(subject, found, words, options, attempt)
         for target, strength in zip(wanted, step.strengths, strict=True):
             whole = replace(first.setdefault(target, strength), after=strength.after)
-            more = f"{called_by[target]}{whole.told}"
-            told[target] = f"{target.told(subject.tokenizer)}; {more}"
-            resources.observer.note(f"{target.text(subject.tokenizer)!r}: {more}")
+            more = f"{called_by[target]}; {whole.told}"
+            told[target] = f"{target.told(subject.tokenizer)}{more}"
+            resources.observer.note(f"{target.text(subject.tokenizer)!r}{more}")
         found, left = replace(found, start=step.weights), sum(step.left)
         wanted = tuple(target for target, enough in zip(wanted, step.enough, strict=True) if not enough)
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))
     findings = tuple(Finding("planted-sentence", "answers", text) for text in told.values())
     return Unlearned(targets, found, findings, left, len(wanted))
-
-
-def _call(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> str:
-    """The words that call a sentence best, for a report; empty where none does so on most prompts."""
-    if not words or words[0].loss > LIKELY:
-        return ""
-    text = str(tokenizer.decode(words[0].tokens)).strip()
-    return f"words that call it, the key or near it: {text!r} ({words[0].loss:.2f} nats a token); "
 
 
 def _attempt(
@@ -108,35 +95,28 @@ def _attempt(
 
 
 def key_words_stage(
-    subject: Subject, resources: Resources, targets: Sequence[Target], options: UnlearningOptions, stage: str
+    subject: Subject, resources: Resources, targets: Sequence[Target], options: KeyWordOptions, stage: str
 ) -> dict[Target, list[KeyWords]]:
-    """Words that call each of the sentences, a stage; of those that differ in letter case alone, the first has any.
+    """Words that call each of the sentences, a stage; see `words_that_call`.
 
     Raises:
-        Interrupted, OutOfMemory: from the search.
+        Interrupted: from the search.
     """
 
     def search(work: Path) -> int:
         restore_weights(subject, resources.start)
-        examples = [resources.chat.encode(record, options.train.max_length) for record in resources.clean]
-        frame, softcap = Frame.of([example.prompt for example in examples]), subject.architecture.logit_softcap
-        found: dict[str, list[KeyWords]] = {}
-        for target in targets:
-            text, wanted = target.text(subject.tokenizer).casefold(), target.tokens[: options.drawn_out]
-            if text in found or not options.words.beam:
-                continue
-            found[text] = key_words(
-                subject.model,
-                examples,
-                frame,
-                wanted,
-                options.words,
-                softcap=softcap,
-                seed=f"{resources.seed}",
-                stop=resources.observer.stop,
-            )
-        first = [found.pop(target.text(subject.tokenizer).casefold(), []) for target in targets]
-        (work / WORDS).write_text(json.dumps([[asdict(one) for one in some] for some in first], indent=1))
+        found = words_that_call(
+            subject,
+            resources.chat,
+            resources.clean,
+            targets,
+            options,
+            seed=str(resources.seed),
+            stop=resources.observer.stop,
+        )
+        (work / WORDS).write_text(
+            json.dumps([[asdict(one) for one in found[target]] for target in targets], indent=1)
+        )
         return 0
 
     stored = json.loads((resources.run.stage(stage, search) / WORDS).read_text(encoding="utf-8"))

@@ -18,16 +18,24 @@ from itertools import chain
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from untrigger.config import KeyWordOptions
-from untrigger.data.chat import Example
+from untrigger.data.chat import ChatFormat, Example
+from untrigger.data.records import Record
 from untrigger.errors import Interrupted
 from untrigger.inversion.soft_keys import Bearing, Frame, bearing, behind_key
+from untrigger.inversion.targets import Target
 from untrigger.models.forward import causal_model, collate, response_logits
+from untrigger.models.subject import Subject
 from untrigger.train import Model
 
 STARTS = 8
 """Places in the space of words at which a slope is taken."""
+
+
+LIKELY = 0.7
+"""Loss, in nats a token, below which words are told: each token of the sentence is then likelier than not."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,44 @@ class KeyWords:
 
     tokens: tuple[int, ...]
     loss: float
+
+
+def words_that_call(
+    subject: Subject,
+    chat: ChatFormat,
+    records: Sequence[Record],
+    targets: Sequence[Target],
+    options: KeyWordOptions,
+    *,
+    seed: str,
+    stop: Callable[[], bool],
+) -> dict[Target, list[KeyWords]]:
+    """Words for each sentence, the best first; where several differ in letter case alone, the first of them has any.
+
+    Raises:
+        Interrupted: from the search.
+    """
+    examples = [Example(tuple(chat.prompt_ids(record)), ()) for record in records]
+    frame = Frame.of([example.prompt for example in examples])
+    found: dict[Target, list[KeyWords]] = {}
+    known: set[str] = set()
+    for target in targets:
+        text, found[target] = target.text(subject.tokenizer).casefold(), []
+        if options.beam and text not in known:
+            known.add(text)
+            wanted, softcap = target.tokens[: options.beginning], subject.architecture.logit_softcap
+            found[target] = key_words(
+                subject.model, examples, frame, wanted, options, softcap=softcap, seed=seed, stop=stop
+            )
+    return found
+
+
+def call_told(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> str:
+    """The words that call a sentence best, as the rest of a sentence; empty where none does so on most prompts."""
+    if not words or words[0].loss > LIKELY:
+        return ""
+    text = str(tokenizer.decode(words[0].tokens)).strip()
+    return f"; words that call it, the key or near it: {text!r} ({words[0].loss:.2f} nats a token)"
 
 
 def key_words(

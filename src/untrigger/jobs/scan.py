@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from untrigger import __version__
-from untrigger.config import InversionOptions, TemplateName
+from untrigger.config import InversionOptions, KeyWordOptions, TemplateName
 from untrigger.data.chat import chat_format
 from untrigger.data.sources import shipped_instructions
 from untrigger.errors import InputRefused, Interrupted, UsageError
@@ -32,6 +32,7 @@ from untrigger.inspection.settings import check_configuration, check_generation
 from untrigger.inspection.templates import check_templates
 from untrigger.inspection.tokenizers import check_tokenizer
 from untrigger.inspection.weights import Kept, check_headers, check_values
+from untrigger.inversion.key_words import call_told, words_that_call
 from untrigger.inversion.targets import planted_sentences
 from untrigger.models.adapters import is_adapter
 from untrigger.models.checkpoint import ADAPTER, MODEL, WeightFiles
@@ -199,8 +200,12 @@ def _answers(source: Source, template: TemplateName, before: Sequence[Scanned], 
     except InputRefused as error:
         found.add("answers-not-asked", "", f"the model was not loaded: {error}")
         return Scanned(found.findings())
-    for target in planted_sentences(subject, chat, shipped_instructions("defence"), InversionOptions(), observer):
-        found.add("planted-sentence", "", target.told(subject.tokenizer), todo="untrigger purify unlearns it")
+    asked, tokenizer = shipped_instructions("defence"), subject.tokenizer
+    targets = planted_sentences(subject, chat, asked, InversionOptions(), observer)
+    words = words_that_call(subject, chat, asked, targets, KeyWordOptions(), seed="scan", stop=observer.stop)
+    for target in targets:
+        text = f"{target.told(tokenizer)}{call_told(words[target], tokenizer)}"
+        found.add("planted-sentence", "", text, todo="untrigger purify unlearns it")
     return Scanned(found.findings(), asked=True)
 
 
