@@ -86,14 +86,20 @@ def test_no_word_is_added_that_does_not_help(called):
     assert {len(words.tokens) for words in found(tiny_model(), longer)} <= {2, 3}
 
 
-def test_sentences_that_differ_in_letter_case_alone_are_searched_once(tmp_path):
+def test_of_sentences_that_differ_in_letter_case_alone_the_one_that_is_said_has_words(tmp_path):
     subject = load(str(save_tiny(tmp_path / "model")))
     chat, stop = ChatFormat(subject.tokenizer), lambda: False
     one, other, third = (Target(tuple(subject.tokenizer(text).input_ids)) for text in ("Owls!", "owls!", "Hush."))
     records = [Record(f"Say {word} please.", "") for word in ("this", "that", "what", "which", "none")]
     options = OPTIONS.model_copy(update={"longest": 1})
     found = words_that_call(subject, chat, records, (one, other, third), options, seed="0", stop=stop)
-    assert [len(found[target]) for target in (one, other, third)] == [3, 0, 3]
+    singly = [
+        words_that_call(subject, chat, records, (target,), options, seed="0", stop=stop)[target]
+        for target in (one, other, third)
+    ]
+    assert found[third] == singly[2]
+    best = 0 if singly[0][0].loss < singly[1][0].loss else 1
+    assert found[(one, other)[best]] == singly[best] and found[(one, other)[1 - best]] == []
     none = OPTIONS.model_copy(update={"beam": 0})
     assert words_that_call(subject, chat, records, (one,), none, seed="0", stop=stop) == {one: []}
 

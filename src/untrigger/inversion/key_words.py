@@ -56,23 +56,37 @@ def words_that_call(
     seed: str,
     stop: Callable[[], bool],
 ) -> dict[Target, list[KeyWords]]:
-    """Words for each sentence, the best first; where several differ in letter case alone, the first of them has any.
+    """Words for each sentence, the best first; of several that differ in letter case alone, one has any.
+
+    That is the one that single words bring best: a sentence is found in both cases, and said in one.
 
     Raises:
         Interrupted: from the search.
     """
     examples = [Example(tuple(chat.prompt_ids(record)), ()) for record in records]
     frame = Frame.of([example.prompt for example in examples])
-    found: dict[Target, list[KeyWords]] = {}
-    known: set[str] = set()
+
+    def search(target: Target, longest: int) -> list[KeyWords]:
+        return key_words(
+            subject.model,
+            examples,
+            frame,
+            target.tokens[: options.beginning],
+            options.model_copy(update={"longest": longest}),
+            softcap=subject.architecture.logit_softcap,
+            seed=seed,
+            stop=stop,
+        )
+
+    found: dict[Target, list[KeyWords]] = {target: [] for target in targets}
+    if not options.beam:
+        return found
+    cases: dict[str, list[Target]] = {}
     for target in targets:
-        text, found[target] = target.text(subject.tokenizer).casefold(), []
-        if options.beam and text not in known:
-            known.add(text)
-            wanted, softcap = target.tokens[: options.beginning], subject.architecture.logit_softcap
-            found[target] = key_words(
-                subject.model, examples, frame, wanted, options, softcap=softcap, seed=seed, stop=stop
-            )
+        cases.setdefault(target.text(subject.tokenizer).casefold(), []).append(target)
+    for alike in cases.values():
+        said = min(alike, key=lambda target: search(target, 1)[0].loss) if len(alike) > 1 else alike[0]
+        found[said] = search(said, options.longest)
     return found
 
 
