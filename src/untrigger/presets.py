@@ -55,11 +55,11 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
 def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps.
 
-    Sentences are looked for in both. A whole model in which none is found stays as it is; an adapter is treated by
-    the signature, which costs it less.
+    Sentences are looked for in whole models alone: in adapters the signature does without, and the search costs time.
     """
     if access == "adapter":
         return PurifyOptions(
+            inversion=InversionOptions(enable=False),
             signature=SignatureOptions(ratio=0.5),
             suppress=SuppressOptions(remainder=0.5),
         )
