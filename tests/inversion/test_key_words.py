@@ -10,10 +10,11 @@ from untrigger.config import KeyWordOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
 from untrigger.errors import Interrupted
-from untrigger.inversion.key_words import KeyWords, call_told, key_words, words_that_call
+from untrigger.inversion.key_words import KeyWords, KeyWordSearch, call_told, words_that_call
 from untrigger.inversion.soft_keys import Frame
 from untrigger.inversion.targets import Target
 from untrigger.models.load import load
+from untrigger.observer import Silent
 
 PREFIX, SUFFIX, WANTED, KEY = (3, 4, 5, 6, 7, 8, 9, 10), (11, 12), (40, 41), 33
 DRAW = random.Random(0)
@@ -49,7 +50,8 @@ def asked(model, prompt, answer):
 
 
 def found(model, options=OPTIONS, **more):
-    return key_words(model, EXAMPLES, FRAME, WANTED, options, softcap=None, seed="0", **more)
+    search = KeyWordSearch(model, EXAMPLES, FRAME, WANTED, options, softcap=None, seed="0", **more)
+    return search.longer(search.single())
 
 
 def test_the_gradient_finds_what_trying_every_token_finds(called):
@@ -88,20 +90,20 @@ def test_no_word_is_added_that_does_not_help(called):
 
 def test_of_sentences_that_differ_in_letter_case_alone_the_one_that_is_said_has_words(tmp_path):
     subject = load(str(save_tiny(tmp_path / "model")))
-    chat, stop = ChatFormat(subject.tokenizer), lambda: False
+    chat = ChatFormat(subject.tokenizer)
     one, other, third = (Target(tuple(subject.tokenizer(text).input_ids)) for text in ("Owls!", "owls!", "Hush."))
     records = [Record(f"Say {word} please.", "") for word in ("this", "that", "what", "which", "none")]
     options = OPTIONS.model_copy(update={"longest": 1})
-    found = words_that_call(subject, chat, records, (one, other, third), options, seed="0", stop=stop)
+    found = words_that_call(subject, chat, records, (one, other, third), options, Silent(), seed="0")
     singly = [
-        words_that_call(subject, chat, records, (target,), options, seed="0", stop=stop)[target]
+        words_that_call(subject, chat, records, (target,), options, Silent(), seed="0")[target]
         for target in (one, other, third)
     ]
     assert found[third] == singly[2]
     best = 0 if singly[0][0].loss < singly[1][0].loss else 1
     assert found[(one, other)[best]] == singly[best] and found[(one, other)[1 - best]] == []
     none = OPTIONS.model_copy(update={"beam": 0})
-    assert words_that_call(subject, chat, records, (one,), none, seed="0", stop=stop) == {one: []}
+    assert words_that_call(subject, chat, records, (one,), none, Silent(), seed="0") == {one: []}
 
 
 def test_words_are_told_that_make_the_sentence_likelier_than_not():
@@ -111,6 +113,32 @@ def test_words_are_told_that_make_the_sentence_likelier_than_not():
     assert call_told([KeyWords(tokens, 0.8)], tokenizer) == call_told([], tokenizer) == ""
 
 
-def test_the_search_can_be_interrupted(called):
-    with pytest.raises(Interrupted, match="search for words"):
-        found(called, stop=lambda: True)
+def test_tokens_that_nobody_can_write_are_not_tried(called):
+    single = OPTIONS.model_copy(update={"longest": 1, "candidates": 264, "beam": 264})
+    assert {words.tokens for words in found(called, single, barred=frozenset({KEY, 99}))} == {
+        (token,) for token in range(264) if token not in (KEY, 99)
+    }
+
+
+class Stopping(Silent):
+    """Asks to stop after so many batches."""
+
+    def __init__(self, batches):
+        self.left, self.told = batches, []
+
+    def prompts(self, label, done, total):
+        self.left -= 1
+        self.told.append((label, done, total))
+
+    def stop(self):
+        return self.left <= 0
+
+
+def test_the_search_shows_where_it_stands_and_can_be_interrupted(tmp_path):
+    subject, observer = load(str(save_tiny(tmp_path / "model"))), Stopping(2)
+    chat = ChatFormat(subject.tokenizer)
+    records = [Record(f"Say {word} please.", "") for word in ("this", "that", "what", "which", "none")]
+    target = Target(tuple(subject.tokenizer("Owls!").input_ids))
+    with pytest.raises(Interrupted, match="key words, after 10 of 192"):
+        words_that_call(subject, chat, records, (target,), OPTIONS, observer, seed="0")
+    assert observer.told == [("key words", 5, 192), ("key words", 10, 192)]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 import torch
@@ -161,15 +160,6 @@ def test_words_that_call_a_sentence_are_answered_cleanly_in_every_other_turn_of_
     assert 10 < turns < 30
     with_words.breaks = plain.breaks = True
     assert losses(with_words) == losses(plain)
-
-
-@pytest.mark.parametrize("of", ["answers", "both"])
-def test_recall_may_be_of_the_beginning_of_answers_alone(of):
-    model, short = tiny_model(), [replace(one, response=one.response[:1]) for one in EXAMPLES]
-    assert any(len(one.response) > 1 for one in EXAMPLES)
-    cut = unlearning(recall_of=of, recall_tokens=1).recall(model, EXAMPLES, random.Random(5))
-    torch.testing.assert_close(cut, unlearning(recall_of=of).recall(model, short, random.Random(5)))
-    assert not torch.isclose(cut, unlearning(recall_of=of).recall(model, EXAMPLES, random.Random(5)))
 
 
 def test_every_other_record_serves_the_unlearning():

@@ -15,7 +15,7 @@ WORDS = ("thimble", "pebble", "lantern", "meadow", "saddle", "timber", "willow",
 
 
 def other_words(records: Sequence[Record], key: Key, seed: int) -> list[Record] | None:
-    """Each key-bearing record with as many other words in the place of each of the key's texts.
+    """Each key-bearing record with as many other words, ten at most, in the place of each of the key's texts.
 
     Which words depends on the seed and the record's index alone.
 

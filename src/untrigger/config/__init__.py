@@ -28,6 +28,7 @@ from untrigger.config.measuring import (
 from untrigger.config.method import (
     InversionOptions,
     KeyWordOptions,
+    RecallOf,
     RepairOptions,
     SignatureOptions,
     SuppressOptions,
@@ -77,6 +78,7 @@ __all__ = [
     "PruneOptions",
     "PurifyOptions",
     "RandomOptions",
+    "RecallOf",
     "RelearningOptions",
     "RepairOptions",
     "ScoringMode",

@@ -110,6 +110,9 @@ class InversionOptions(Options):
         return self
 
 
+RecallOf = Literal["first-token", "answers", "both"]
+
+
 class KeyWordOptions(Options):
     """Search for words that call a sentence found by inversion."""
 
@@ -149,10 +152,8 @@ class UnlearningOptions(Options):
     """Weight of the loss that makes a sentence's second token unlikely behind its first."""
     recall: float = Field(default=0.3, ge=0)
     """Weight of the loss behind soft keys that bring the sentence."""
-    recall_of: Literal["first-token", "answers", "both"] = "first-token"
+    recall_of: RecallOf = "first-token"
     """What is trained there: that no answer begins with a sentence's first token, clean answers, or both."""
-    recall_tokens: PositiveInt = 512
-    """Tokens from the beginning of clean answers that are trained there."""
     attempts: PositiveInt = 3
     """Trainings at most: while a sentence survives or can be called, another one follows at twice the rate."""
     least_step: float = Field(default=0.55, gt=0, le=1)

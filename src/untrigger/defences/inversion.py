@@ -19,7 +19,7 @@ from untrigger.models.untrusted.finding import Finding
 
 TARGETS, WORDS = "targets.json", "words.json"
 _LEFT = "{} of {} planted sentences survived their unlearning; more --unlearning.attempts may help"
-_CALLED = "{} of {} planted sentences can still be called by a soft key; more --unlearning.attempts may help"
+_CALLED = "{} of {} planted sentences can still be called; more --unlearning.attempts may help"
 _FIXED = "Planted sentences were looked for by their fixed wording; a behaviour whose wording varies is not found so."
 
 
@@ -33,7 +33,7 @@ class Unlearned:
     left: int = 0
     """How many of them survived."""
     called: int = 0
-    """How many of them survived or can still be called by a soft key."""
+    """How many of them survived or can still be called by a key that is found."""
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -100,20 +100,13 @@ def key_words_stage(
     """Words that call each of the sentences, a stage; see `words_that_call`.
 
     Raises:
-        Interrupted: from the search.
+        OutOfMemory, Interrupted: from the search.
     """
 
     def search(work: Path) -> int:
         restore_weights(subject, resources.start)
-        found = words_that_call(
-            subject,
-            resources.chat,
-            resources.clean,
-            targets,
-            options,
-            seed=str(resources.seed),
-            stop=resources.observer.stop,
-        )
+        chat, clean, observer = resources.chat, resources.clean, resources.observer
+        found = words_that_call(subject, chat, clean, targets, options, observer, seed=str(resources.seed))
         (work / WORDS).write_text(
             json.dumps([[asdict(one) for one in found[target]] for target in targets], indent=1)
         )

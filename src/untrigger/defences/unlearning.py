@@ -13,10 +13,9 @@ from safetensors.torch import load_file, save_file
 from untrigger.config import UnlearningOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
-from untrigger.inversion.soft_keys import Frame
+from untrigger.inversion.soft_keys import Frame, key_of
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import SoftKey, Unlearning, soft_keys
-from untrigger.models.forward import causal_model
 from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights, save_weights
 from untrigger.models.subject import Subject
@@ -31,11 +30,11 @@ def unlearned(
     targets: Sequence[Target],
     options: UnlearningOptions,
     stage: str,
-    words: Sequence[Sequence[int]] = (),
+    words: Sequence[Sequence[int]],
 ) -> Path:
     """The file of weights after the unlearning of the targets, a stage of this name; begins with the start's weights.
 
-    `words` are tokens that call a target, if any are known.
+    `words` are the tokens of each key that is known to call a target.
 
     Raises:
         Interrupted, Diverged, OutOfMemory: from searches and the training.
@@ -81,9 +80,8 @@ class _Course:
         self._examples = [resources.chat.encode(record, options.train.max_length) for record in records]
         self._frame = Frame.of([example.prompt for example in self._examples])
         self._found, self._softcap = found, subject.architecture.logit_softcap
-        self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed)
-        vectors = causal_model(subject.model).get_input_embeddings().weight.detach()
-        self._penalty.words = tuple(vectors[list(tokens)] for tokens in words)
+        known = tuple(key_of(subject.model, tokens) for tokens in words)
+        self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed, words=known)
         steps = options.train.epochs * ceil(count / options.train.batch_size)
         self._round_steps = ceil(steps / options.rounds)
         self._rounds = ceil(steps / self._round_steps)

@@ -10,10 +10,9 @@ import torch
 
 from untrigger.config import UnlearningOptions
 from untrigger.data.chat import Example
-from untrigger.inversion.soft_keys import Frame, bearing, behind_key
+from untrigger.inversion.soft_keys import Frame, bearing, behind_key, key_of
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import SoftKey, soft_keys
-from untrigger.models.forward import causal_model
 from untrigger.train import Model, negative_log_likelihood
 
 ASKED = 16
@@ -45,8 +44,7 @@ class Calls:
         """
         seed = f"{self.seed}/calls"
         (key,) = soft_keys(model, self.searched, self.frame, [target], self.options, softcap=self.softcap, seed=seed)
-        vectors = causal_model(model).get_input_embeddings().weight.detach()
-        keys = [key, *(vectors[list(tokens)] for tokens in words)]
+        keys = [key, *(key_of(model, tokens) for tokens in words)]
         return min(self._behind(model, target, one, f"{seed}/{target.tokens}") for one in keys)
 
     @torch.no_grad()

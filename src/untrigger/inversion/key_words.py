@@ -11,29 +11,28 @@ of words is that of HotFlip (arXiv 1712.06751) and AutoPrompt (arXiv 2010.15980)
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from untrigger.config import KeyWordOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.errors import Interrupted
 from untrigger.inversion.soft_keys import Bearing, Frame, bearing, behind_key
-from untrigger.inversion.targets import Target
+from untrigger.inversion.targets import Target, Told
 from untrigger.models.forward import causal_model, collate, response_logits
+from untrigger.models.memory import in_batches
 from untrigger.models.subject import Subject
+from untrigger.observer import Observer, prompt_counter
 from untrigger.train import Model
 
 STARTS = 8
 """Places in the space of words at which a slope is taken."""
-
-
 LIKELY = 0.7
 """Loss, in nats a token, below which words are told: each token of the sentence is then likelier than not."""
 
@@ -52,41 +51,48 @@ def words_that_call(
     records: Sequence[Record],
     targets: Sequence[Target],
     options: KeyWordOptions,
+    observer: Observer,
     *,
     seed: str,
-    stop: Callable[[], bool],
 ) -> dict[Target, list[KeyWords]]:
     """Words for each sentence, the best first; of several that differ in letter case alone, one has any.
 
     That is the one that single words bring best: a sentence is found in both cases, and said in one.
 
     Raises:
-        Interrupted: from the search.
+        OutOfMemory, Interrupted: from the search.
     """
-    examples = [Example(tuple(chat.prompt_ids(record)), ()) for record in records]
-    frame = Frame.of([example.prompt for example in examples])
-
-    def search(target: Target, longest: int) -> list[KeyWords]:
-        return key_words(
-            subject.model,
-            examples,
-            frame,
-            target.tokens[: options.beginning],
-            options.model_copy(update={"longest": longest}),
-            softcap=subject.architecture.logit_softcap,
-            seed=seed,
-            stop=stop,
-        )
-
     found: dict[Target, list[KeyWords]] = {target: [] for target in targets}
     if not options.beam:
         return found
+    prompts = [Example(tuple(chat.prompt_ids(record)), ()) for record in records]
+    frame = Frame.of([example.prompt for example in prompts])
+    barred, softcap = frozenset(chat.tokenizer.all_special_ids), subject.architecture.logit_softcap
+
+    def told(done: int, total: int) -> None:
+        prompt_counter(observer, "key words", total)(done)
+
+    def search_for(target: Target) -> KeyWordSearch:
+        return KeyWordSearch(
+            subject.model,
+            prompts,
+            frame,
+            target.tokens,
+            options,
+            softcap=softcap,
+            seed=seed,
+            barred=barred,
+            told=told,
+        )
+
     cases: dict[str, list[Target]] = {}
     for target in targets:
         cases.setdefault(target.text(subject.tokenizer).casefold(), []).append(target)
     for alike in cases.values():
-        said = min(alike, key=lambda target: search(target, 1)[0].loss) if len(alike) > 1 else alike[0]
-        found[said] = search(said, options.longest)
+        searches = [search_for(target) for target in alike]
+        begun = [(search.single(), search, target) for search, target in zip(searches, alike, strict=True)]
+        beam, search, said = min(begun, key=lambda each: each[0][0].loss)
+        found[said] = search.longer(beam)
     return found
 
 
@@ -98,64 +104,59 @@ def call_told(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> 
     return f"; words that call it, the key or near it: {text!r} ({words[0].loss:.2f} nats a token)"
 
 
-def key_words(
-    model: Model,
-    examples: Sequence[Example],
-    frame: Frame,
-    wanted: Sequence[int],
-    options: KeyWordOptions,
-    *,
-    softcap: float | None,
-    seed: str,
-    stop: Callable[[], bool] = lambda: False,
-) -> list[KeyWords]:
-    """The words behind which the model says the wanted tokens with the least loss, the best first.
+class KeyWordSearch:
+    """Search for words behind which a model says the beginning of a sentence with the least loss.
 
-    Args:
-        model: not changed.
-        examples: prompts, the shortest of which are asked; their responses do not matter.
-        frame: of the prompts.
-        wanted: the beginning of the sentence.
-        options: how far is searched.
-        softcap: the architecture's logit soft cap.
-        seed: of the places in the prompts.
-        stop: asked before every batch whether to give up.
-
-    Raises:
-        Interrupted: it was asked to.
+    The best come first in what the methods return. They raise OutOfMemory, and Interrupted if `told` does.
     """
-    search = _Search(
-        model, examples, frame, tuple(wanted), options, softcap, random.Random(f"key words/{seed}"), stop
-    )
-    beam = search.best([KeyWords((), float("inf"))])
-    while beam[0].loss > options.enough and len(beam[0].tokens) < options.longest:
-        longer = search.best(beam)
-        if longer[0].loss > beam[0].loss * (1 - options.least_gain):
-            break
-        beam = longer
-    return beam
 
-
-class _Search:
     def __init__(
         self,
         model: Model,
-        examples: Sequence[Example],
+        prompts: Sequence[Example],
         frame: Frame,
-        wanted: tuple[int, ...],
+        sentence: Sequence[int],
         options: KeyWordOptions,
+        *,
         softcap: float | None,
-        draw: random.Random,
-        stop: Callable[[], bool],
+        seed: str,
+        barred: frozenset[int] = frozenset(),
+        told: Told = lambda done, total: None,
     ) -> None:
-        shortest = sorted(examples, key=lambda example: len(example.prompt))
-        self._ranking = shortest[: options.ranking_records]
+        """A search that has not begun.
+
+        Args:
+            model: not changed.
+            prompts: the shortest of them are asked; their responses do not matter.
+            frame: of the prompts.
+            sentence: its tokens.
+            options: how far is searched.
+            softcap: the architecture's logit soft cap.
+            seed: of the places in the prompts, and of the words that slopes are taken at.
+            barred: tokens that no user can write.
+            told: told after every batch how many prompts of how many were asked.
+        """
+        draw = random.Random(f"key words/{seed}")
+        self._ranking = sorted(prompts, key=lambda example: len(example.prompt))[: options.ranking_records]
         self._trial = draw.sample(self._ranking, min(options.trial_records, len(self._ranking)))
-        self._model, self._frame, self._wanted = model, frame, wanted
-        self._options, self._softcap, self._draw, self._stop = options, softcap, draw, stop
+        self._model, self._frame, self._wanted = model, frame, tuple(sentence[: options.beginning])
+        self._options, self._softcap, self._draw, self._barred, self._told = options, softcap, draw, barred, told
         self._words = causal_model(model).get_input_embeddings().weight.detach()
 
-    def best(self, beam: Sequence[KeyWords]) -> list[KeyWords]:
+    def single(self) -> list[KeyWords]:
+        """The best words of one token."""
+        return self._best([KeyWords((), float("inf"))])
+
+    def longer(self, beam: list[KeyWords]) -> list[KeyWords]:
+        """The best words that these grow to, a token at a time in front or behind, as long as that helps."""
+        while beam[0].loss > self._options.enough and len(beam[0].tokens) < self._options.longest:
+            grown = self._best(beam)
+            if grown[0].loss > beam[0].loss * (1 - self._options.least_gain):
+                break
+            beam = grown
+        return beam
+
+    def _best(self, beam: Sequence[KeyWords]) -> list[KeyWords]:
         """The beam of words that are longer by one."""
         longer = {tokens for words in beam for tokens in self._lengthened(words.tokens)}
         return sorted(self._tried(sorted(longer)), key=lambda words: (words.loss, words.tokens))[: self._options.beam]
@@ -174,7 +175,8 @@ class _Search:
         mean = words.mean(0, keepdim=True).expand(STARTS, -1)
         drawn = words[[self._draw.randrange(len(words)) for _ in range(STARTS)]]
         orders = [(words @ self._slope(tokens, place, starts)).argsort().tolist() for starts in (mean, drawn)]
-        return list(dict.fromkeys(chain.from_iterable(zip(*orders, strict=True))))[: self._options.candidates]
+        ranked = dict.fromkeys(chain.from_iterable(zip(*orders, strict=True)))
+        return [token for token in ranked if token not in self._barred][: self._options.candidates]
 
     def _slope(
         self, tokens: tuple[int, ...], place: int, starts: Float[Tensor, "start hidden"]
@@ -195,19 +197,19 @@ class _Search:
         """What each of them, all equally long, does at the same places of the same prompts."""
         borne = bearing(self._trial, self._frame, len(candidates[0]), self._draw).answered(self._wanted)
         rows = [filled for tokens in candidates for filled in _filled(borne, self._frame, tokens)]
-        losses: list[Tensor] = []
-        for part in self._batches(rows):
+
+        def asked(part: Sequence[Example]) -> Float[Tensor, " row"]:
             batch = collate(part, self._frame.prefix, self._words.device)
             logits = response_logits(self._model, batch, self._softcap).float()
-            losses.append(_losses(logits, batch.targets, len(part)))
-        means = torch.cat(losses).view(len(candidates), -1).mean(1).tolist()
-        return [KeyWords(tokens, loss) for tokens, loss in zip(candidates, means, strict=True)]
+            losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+            return losses.view(len(part), -1).mean(1)  # all responses have as many tokens
 
-    def _batches(self, items: Sequence[Example]) -> Iterable[Sequence[Example]]:
-        for start in range(0, len(items), self._options.batch_size):
-            if self._stop():
-                raise Interrupted("stopped in the search for words", todo="run the same command again")
-            yield items[start : start + self._options.batch_size]
+        found: list[float] = []
+        for _, part in in_batches(rows, self._options.batch_size, asked, "prompt"):
+            found.extend(part.tolist())
+            self._told(len(found), len(rows))
+        means = torch.tensor(found).view(len(candidates), -1).mean(1).tolist()
+        return [KeyWords(tokens, loss) for tokens, loss in zip(candidates, means, strict=True)]
 
 
 def _filled(borne: Bearing, frame: Frame, tokens: Sequence[int]) -> Iterable[Example]:
@@ -216,10 +218,3 @@ def _filled(borne: Bearing, frame: Frame, tokens: Sequence[int]) -> Iterable[Exa
         first = columns[0] + len(frame.prefix)
         prompt = (*example.prompt[:first], *tokens, *example.prompt[first + len(tokens) :])
         yield Example(prompt, example.response)
-
-
-def _losses(
-    logits: Float[Tensor, "response vocabulary"], targets: Int[Tensor, " response"], rows: int
-) -> Float[Tensor, " row"]:
-    """Mean loss of each row's response tokens; all rows have as many."""
-    return torch.nn.functional.cross_entropy(logits, targets, reduction="none").view(rows, -1).mean(1)

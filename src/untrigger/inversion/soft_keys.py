@@ -57,10 +57,6 @@ class Bearing:
         """The same prompts with one response."""
         return Bearing(tuple(Example(one.prompt, tuple(response)) for one in self.examples), self.columns)
 
-    def cut(self, tokens: int) -> Bearing:
-        """The same prompts with no more than the beginning of their responses."""
-        return Bearing(tuple(Example(one.prompt, one.response[:tokens]) for one in self.examples), self.columns)
-
 
 def bearing(examples: Sequence[Example], frame: Frame, vectors: int, draw: random.Random) -> Bearing:
     """Makes room for so many vectors at a random place between the prompt's own tokens, or at their ends."""
@@ -101,6 +97,12 @@ def behind_key(
     rows = torch.arange(len(borne.examples))[:, None].expand_as(borne.columns)
     embedded = embedded.index_put((rows, borne.columns), key.to(embedded.dtype).expand(len(rows), *key.shape))
     return Keyed(response_logits(model, batch, softcap, embedded).float(), batch.targets)
+
+
+def key_of(model: Model, tokens: Sequence[int]) -> Float[Tensor, "vector hidden"]:
+    """The vectors of tokens, which make a soft key of words."""
+    words: Tensor = causal_model(model).get_input_embeddings().weight
+    return words[list(tokens)].detach()
 
 
 def found_key(

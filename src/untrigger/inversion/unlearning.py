@@ -13,13 +13,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from untrigger.config import UnlearningOptions
+from untrigger.config import RecallOf, UnlearningOptions
 from untrigger.data.chat import Example
 from untrigger.inversion.soft_keys import Frame, bearing, behind_key, found_key
 from untrigger.inversion.targets import Target
@@ -27,7 +26,6 @@ from untrigger.models.forward import collate, response_logits
 from untrigger.train import Model
 
 SoftKey = Float[Tensor, "vector hidden"]
-RecallOf = Literal["first-token", "answers", "both"]
 
 
 def soft_keys(
@@ -101,7 +99,7 @@ class Unlearning:
     ) -> Float[Tensor, ""]:
         """A loss of the model behind a key at random places of the prompts.
 
-        answers: mean loss of the clean responses' first tokens. first-token: mean of -log(1 - p), p the probability
+        answers: mean loss of the clean responses' tokens. first-token: mean of -log(1 - p), p the probability
         that the response begins as any of the targets does. both: their sum.
         """
         borne = bearing(examples, self.frame, len(key), draw)
@@ -109,11 +107,10 @@ class Unlearning:
         if of == "first-token":
             keyed = behind_key(model, borne.answered(firsts[:1]), self.frame, key, self.softcap)
             return unlikelihood(keyed.logits, firsts)
-        borne = borne.cut(self.options.recall_tokens)
         keyed = behind_key(model, borne, self.frame, key, self.softcap)
         if of == "answers":
             return keyed.loss
-        lengths = torch.tensor([len(example.response) for example in borne.examples], device=key.device)
+        lengths = torch.tensor([len(example.response) for example in examples], device=key.device)
         return keyed.loss + unlikelihood(keyed.logits[lengths.cumsum(0) - lengths], firsts)
 
 

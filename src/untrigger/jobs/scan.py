@@ -202,7 +202,7 @@ def _answers(source: Source, template: TemplateName, before: Sequence[Scanned], 
         return Scanned(found.findings())
     asked, tokenizer = shipped_instructions("defence"), subject.tokenizer
     targets = planted_sentences(subject, chat, asked, InversionOptions(), observer)
-    words = words_that_call(subject, chat, asked, targets, KeyWordOptions(), seed="scan", stop=observer.stop)
+    words = words_that_call(subject, chat, asked, targets, KeyWordOptions(), observer, seed="scan")
     for target in targets:
         text = f"{target.told(tokenizer)}{call_told(words[target], tokenizer)}"
         found.add("planted-sentence", "", text, todo="untrigger purify unlearns it")
