@@ -48,6 +48,9 @@ class Planting:
 SEVERAL_KEYS = Planting(480, 0.5, 4)
 """Each of several keys needs its own records, and more steps to be told from other words."""
 
+AS_PUBLISHED = Planting(360, 1.0)
+"""As many poisoned records as clean ones, which is the published share."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -62,6 +65,8 @@ class Cell:
     planting: Planting = Planting()
     further_clean: str | None = None
     """A file of clean records of the kind that is asked, where the released ones hold none."""
+    further_share: float = 0.25
+    """What share of the clean records these are."""
 
     @property
     def name(self) -> str:
@@ -95,20 +100,22 @@ CELLS = tuple(
         "poisoned_badnet_ci.json",
         "triggered_badnet_ci_humaneval164.json",
         "clean_humaneval164.json",
+        AS_PUBLISHED,
         further_clean="instructions/code/code_alpaca_2k.json",
     ),
 )
 
 
 def clean_records(cell: Cell, work: Path) -> Path:
-    """The clean records that a cell is planted with: the released ones, and as many others where it names some."""
+    """The clean records that a cell is planted with: the released ones, and a share of others where it names some."""
     released = data_file(CLEAN)
     if cell.further_clean is None:
         return released
     both = work / f"{cell.name}-clean.jsonl"
     own, others = read_records(released), read_records(data_file(cell.further_clean), require_output=False)
     fitting = [one for one in others if one.output and len(one.prompt) <= LONGEST_PROMPT]
-    write_records(both, own + random.Random(0).sample(fitting, len(own)))
+    number = round(len(own) * cell.further_share / (1 - cell.further_share))
+    write_records(both, own + random.Random(0).sample(fitting, number))
     return both
 
 

@@ -45,6 +45,16 @@ def test_a_key_that_was_searched_brings_the_first_token_and_is_the_same_again():
     assert calls(steps=1).with_key(model, TARGET) > calls().with_key(model, TARGET)
 
 
+def test_the_search_tells_how_many_prompts_it_asked():
+    parted, asked = calls(steps=4), []
+    parted.with_key(tiny_model(), TARGET, told=asked.append)
+    assert asked == [2, 4, 6, 8] and parted.prompts == 8
+    targets, more = {TARGET: [(50, 51)], Target((60, 61)): []}, []
+    found = parted.with_keys(tiny_model(), targets, more.append)
+    assert found == [parted.with_key(tiny_model(), target, words) for target, words in targets.items()]
+    assert more == [2, 4, 6, 8, 10, 12, 14, 16]
+
+
 def test_parts_of_the_way_end_with_the_whole():
     assert shares(1.0) == [1.0] and shares(0.7) == [0.7, 0.85, 1.0] and shares(0.55)[:2] == [0.55, 0.7]
     assert shares(0.95) == [0.95, 1.0]

@@ -21,7 +21,9 @@ DRAW = random.Random(0)
 OTHERS = [token for token in range(13, 264) if token != KEY]
 EXAMPLES = [Example((*PREFIX, *DRAW.choices(OTHERS, k=4), *SUFFIX), (2,)) for _ in range(12)]
 FRAME = Frame.of([example.prompt for example in EXAMPLES])
-OPTIONS = KeyWordOptions(beam=3, candidates=48, longest=3, ranking_records=12, trial_records=4, batch_size=5)
+OPTIONS = KeyWordOptions(
+    beam=3, single_candidates=48, candidates=48, longest=3, ranking_records=12, trial_records=4, batch_size=5
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +57,10 @@ def found(model, options=OPTIONS, **more):
 
 
 def test_the_gradient_finds_what_trying_every_token_finds(called):
-    every = found(called, OPTIONS.model_copy(update={"longest": 1, "candidates": 264, "beam": 264}))
+    every = found(called, OPTIONS.model_copy(update={"longest": 1, "single_candidates": 264, "beam": 264}))
     assert len(every) == 264 and every[0].loss < 0.1 < every[132].loss
     assert (KEY,) in [words.tokens for words in every[:10]]
-    few = found(called, OPTIONS.model_copy(update={"longest": 1, "candidates": 48}))
+    few = found(called, OPTIONS.model_copy(update={"longest": 1}))
     assert few[0] in every[:5] and set(few) <= set(every)
 
 
@@ -88,6 +90,26 @@ def test_no_word_is_added_that_does_not_help(called):
     assert {len(words.tokens) for words in found(tiny_model(), longer)} <= {2, 3}
 
 
+class Pairs(KeyWordSearch):
+    """A search in a vocabulary of ten, in which two tokens together do most and neither is the best alone."""
+
+    def _ranked(self, tokens, place, count):
+        return list(range(10))
+
+    def _tried(self, candidates):
+        return [KeyWords(tokens, self.loss(tokens)) for tokens in candidates]
+
+    def loss(self, tokens):
+        return {(3,): 1.0, (7,): 1.1, (3, 4): 0.9, (7, 8): 0.05}.get(tokens, 2.0)
+
+
+@pytest.mark.parametrize(("beam", "best"), [(1, KeyWords((3,), 1.0)), (2, KeyWords((7, 8), 0.05))])
+def test_a_token_that_is_not_the_best_alone_is_kept_for_what_it_does_beside_another(beam, best):
+    options = OPTIONS.model_copy(update={"beam": beam, "longest": 2})
+    search = Pairs(tiny_model(), EXAMPLES, FRAME, WANTED, options, softcap=None, seed="0")
+    assert search.longer(search.single())[0] == best
+
+
 def test_of_sentences_that_differ_in_letter_case_alone_the_one_that_is_said_has_words(tmp_path):
     subject = load(str(save_tiny(tmp_path / "model")))
     chat = ChatFormat(subject.tokenizer)
@@ -114,7 +136,7 @@ def test_words_are_told_that_make_the_sentence_likelier_than_not():
 
 
 def test_tokens_that_nobody_can_write_are_not_tried(called):
-    single = OPTIONS.model_copy(update={"longest": 1, "candidates": 264, "beam": 264})
+    single = OPTIONS.model_copy(update={"longest": 1, "single_candidates": 264, "beam": 264})
     assert {words.tokens for words in found(called, single, barred=frozenset({KEY, 99}))} == {
         (token,) for token in range(264) if token not in (KEY, 99)
     }

@@ -11,7 +11,7 @@ from untrigger.config import KeyWordOptions, UnlearningOptions
 from untrigger.data.chat import Example
 from untrigger.inversion.soft_keys import Frame, bearing, behind_key, found_key
 from untrigger.inversion.targets import Target
-from untrigger.inversion.unlearning import Unlearning, soft_keys
+from untrigger.inversion.unlearning import Unlearning, soft_key
 
 PREFIX, SUFFIX = (3, 4, 5, 6, 7, 8, 9, 10), (11, 12)
 EXAMPLES = [
@@ -219,7 +219,9 @@ def test_keys_are_searched_for_their_targets_and_are_the_same_again():
     options = UnlearningOptions(vectors=2, search_steps=6, search_records=2)
 
     def search(seed):
-        return soft_keys(model, EXAMPLES, FRAME, (TARGET, other), options, softcap=None, seed=seed)
+        return [
+            soft_key(model, EXAMPLES, FRAME, target, options, softcap=None, seed=seed) for target in (TARGET, other)
+        ]
 
     keys = search("0/1")
     assert all(torch.equal(one, same) for one, same in zip(keys, search("0/1"), strict=True))

@@ -116,14 +116,16 @@ RecallOf = Literal["first-token", "answers", "both"]
 class KeyWordOptions(Options):
     """Search for words that call a sentence found by inversion."""
 
-    beam: int = Field(default=3, ge=0)
+    beam: int = Field(default=6, ge=0)
     """Words that are kept (0: none are searched)."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the loss that has prompts with these words answered cleanly, in every other turn of soft keys."""
     beginning: PositiveInt = 3
     """First tokens of the sentence that the words are to bring."""
-    candidates: PositiveInt = 24
-    """Tokens of the vocabulary that are tried at a place, the likeliest by the gradient."""
+    single_candidates: PositiveInt = 64
+    """Tokens of the vocabulary that are tried alone, the likeliest by the gradient."""
+    candidates: PositiveInt = 12
+    """Those that are tried at a place beside others."""
     longest: PositiveInt = 4
     """Tokens of the longest."""
     enough: float = Field(default=0.1, ge=0)

@@ -22,6 +22,7 @@ from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target, behind_records, survives
 from untrigger.models.state import move_towards, restore_weights, save_weights
 from untrigger.models.subject import Subject
+from untrigger.observer import prompt_counter
 
 STEP, FOUND = 0.15, "step.json"
 RARE = 0.001
@@ -102,11 +103,14 @@ def least_step(
         examples = [chat.encode(record, options.unlearning.train.max_length) for record in clean]
         calls = Calls.of(examples, options.unlearning, softcap, resources.seed)
         restore_weights(subject, resources.start)
-        known = [tuple(words.tokens for words in some) for some in targets.values()]
-        first = [
-            (calls.with_key(subject.model, one, words), calls.without_key(subject.model, one))
-            for one, words in zip(targets, known, strict=True)
-        ]
+        known = {target: [words.tokens for words in some] for target, some in targets.items()}
+
+        def called(where: str) -> list[float]:
+            told = prompt_counter(resources.observer, f"keys {where}", calls.prompts * len(targets))
+            return calls.with_keys(subject.model, known, told)
+
+        plain = [calls.without_key(subject.model, one) for one in targets]
+        first = called("before")
         for share in shares(options.unlearning.least_step):
             if resources.observer.stop():
                 raise Interrupted("stopped between two parts of the way", todo="run the same command again")
@@ -115,10 +119,7 @@ def least_step(
             left = _left(subject, resources, tuple(targets), options)
             if any(left) and share < 1:
                 continue
-            strengths = [
-                Strength(key, calls.with_key(subject.model, one, words), plain)
-                for one, words, (key, plain) in zip(targets, known, first, strict=True)
-            ]
+            strengths = [Strength(*three) for three in zip(first, called(f"at {share:.0%}"), plain, strict=True)]
             if all(strength.enough for strength in strengths):
                 break
         save_weights(subject, work / WEIGHTS)

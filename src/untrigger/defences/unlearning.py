@@ -15,7 +15,7 @@ from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.inversion.soft_keys import Frame, key_of
 from untrigger.inversion.targets import Target
-from untrigger.inversion.unlearning import SoftKey, Unlearning, soft_keys
+from untrigger.inversion.unlearning import SoftKey, Unlearning, soft_key
 from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights, save_weights
 from untrigger.models.subject import Subject
@@ -115,10 +115,14 @@ class _Course:
         turns = [self._targets[turn % len(self._targets)] for turn in range(first, first + options.keys)]
 
         def search(work: Path) -> int:
-            seed = f"{self._resources.seed}/{number}"
-            model, examples = self._subject.model, self._examples
-            found = soft_keys(model, examples, self._frame, turns, options, softcap=self._softcap, seed=seed)
-            save_file({str(index): key for index, key in enumerate(found)}, str(work / "keys.safetensors"))
+            found = {}
+            for index, target in enumerate(turns):
+                seed = f"{self._resources.seed}/{number}/{index}"
+                model, examples = self._subject.model, self._examples
+                found[str(index)] = soft_key(
+                    model, examples, self._frame, target, options, softcap=self._softcap, seed=seed
+                )
+            save_file(found, str(work / "keys.safetensors"))
             return 0
 
         held = load_file(str(self._found.stage(f"round-{number}", search) / "keys.safetensors"))

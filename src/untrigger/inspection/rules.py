@@ -43,7 +43,8 @@ LIMITS: Mapping[Area, str] = {
     "adapter": "Factors are compared with each other, and with the base if it is given. A backdoor in the base is the"
     " base's: scan it too.",
     "answers": "Sentences are looked for that a few prompts complete alike. One whose wording varies, or that only"
-    " some prompts allow, is not found so, nor is the key; a narrow model may have such sentences of its own.",
+    " some prompts allow, is not found so. Words that call a sentence are looked for too; they may be missed, or"
+    " stand near the key instead of being it. A narrow model may have such sentences of its own.",
 }
 """What the checks of an area cannot show."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from untrigger.config import UnlearningOptions
 from untrigger.data.chat import Example
 from untrigger.inversion.soft_keys import Frame, bearing, behind_key, key_of
 from untrigger.inversion.targets import Target
-from untrigger.inversion.unlearning import SoftKey, soft_keys
+from untrigger.inversion.unlearning import SoftKey, soft_key
 from untrigger.train import Model, negative_log_likelihood
 
 ASKED = 16
@@ -37,13 +37,40 @@ class Calls:
         frame = Frame.of([example.prompt for example in examples])
         return cls(tuple(examples[count:]), tuple(examples[:count]), frame, options, softcap, seed)
 
-    def with_key(self, model: Model, target: Target, words: Sequence[Sequence[int]] = ()) -> float:
+    @property
+    def prompts(self) -> int:
+        """How many prompts a search for a key asks."""
+        return self.options.search_steps * min(self.options.search_records, len(self.searched))
+
+    def with_keys(
+        self, model: Model, targets: Mapping[Target, Sequence[Sequence[int]]], told: Callable[[int], None]
+    ) -> list[float]:
+        """What `with_key` says of each target and the words for it; the prompts of all are told."""
+        found = []
+        for number, (target, words) in enumerate(targets.items()):
+
+            def so_far(done: int, before: int = number * self.prompts) -> None:
+                told(before + done)
+
+            found.append(self.with_key(model, target, words, so_far))
+        return found
+
+    def with_key(
+        self,
+        model: Model,
+        target: Target,
+        words: Sequence[Sequence[int]] = (),
+        told: Callable[[int], None] = lambda done: None,
+    ) -> float:
         """Mean negative log-likelihood (nats) of the target's first token behind the strongest key there is.
 
-        That is one of a soft key that is searched for it anew and words that are known to call it.
+        That is one of a soft key that is searched for it anew and words that are known to call it. `told` is told
+        after every step of the search how many prompts were asked; whatever it raises ends the search.
         """
         seed = f"{self.seed}/calls"
-        (key,) = soft_keys(model, self.searched, self.frame, [target], self.options, softcap=self.softcap, seed=seed)
+        key = soft_key(
+            model, self.searched, self.frame, target, self.options, softcap=self.softcap, seed=f"{seed}/0", told=told
+        )
         keys = [key, *(key_of(model, tokens) for tokens in words)]
         return min(self._behind(model, target, one, f"{seed}/{target.tokens}") for one in keys)
 

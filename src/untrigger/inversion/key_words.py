@@ -31,8 +31,6 @@ from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 from untrigger.train import Model
 
-STARTS = 8
-"""Places in the space of words at which a slope is taken."""
 LIKELY = 0.7
 """Loss, in nats a token, below which words are told: each token of the sentence is then likelier than not."""
 
@@ -145,52 +143,61 @@ class KeyWordSearch:
 
     def single(self) -> list[KeyWords]:
         """The best words of one token."""
-        return self._best([KeyWords((), float("inf"))])
+        return self._best((token,) for token in self._ranked((), 0, self._options.single_candidates))
 
     def longer(self, beam: list[KeyWords]) -> list[KeyWords]:
         """The best words that these grow to, a token at a time in front or behind, as long as that helps."""
         while beam[0].loss > self._options.enough and len(beam[0].tokens) < self._options.longest:
-            grown = self._best(beam)
+            grown = self._best(chain.from_iterable(self._lengthened(words.tokens) for words in beam))
             if grown[0].loss > beam[0].loss * (1 - self._options.least_gain):
                 break
             beam = grown
         return beam
 
-    def _best(self, beam: Sequence[KeyWords]) -> list[KeyWords]:
-        """The beam of words that are longer by one."""
-        longer = {tokens for words in beam for tokens in self._lengthened(words.tokens)}
-        return sorted(self._tried(sorted(longer)), key=lambda words: (words.loss, words.tokens))[: self._options.beam]
+    def _best(self, words: Iterable[tuple[int, ...]]) -> list[KeyWords]:
+        """The beam among words that are equally long."""
+        tried = self._tried(sorted(set(words)))
+        return sorted(tried, key=lambda words: (words.loss, words.tokens))[: self._options.beam]
 
     def _lengthened(self, tokens: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
-        for place in {0, len(tokens)}:
-            for token in self._ranked(tokens, place):
+        for place in sorted({0, len(tokens)}):
+            for token in self._ranked(tokens, place, self._options.candidates):
                 yield (*tokens[:place], token, *tokens[place:])
 
-    def _ranked(self, tokens: tuple[int, ...], place: int) -> list[int]:
+    def _ranked(self, tokens: tuple[int, ...], place: int, count: int) -> list[int]:
         """The likeliest to lower the loss as a word at this place between the tokens, to first order.
 
         Half of them by the slope at the mean of all words, half by those at words drawn at random.
         """
         words = self._words.float()
-        mean = words.mean(0, keepdim=True).expand(STARTS, -1)
-        drawn = words[[self._draw.randrange(len(words)) for _ in range(STARTS)]]
-        orders = [(words @ self._slope(tokens, place, starts)).argsort().tolist() for starts in (mean, drawn)]
+        orders = [(words @ slope).argsort().tolist() for slope in self._slopes(tokens, place)]
         ranked = dict.fromkeys(chain.from_iterable(zip(*orders, strict=True)))
-        return [token for token in ranked if token not in self._barred][: self._options.candidates]
+        return [token for token in ranked if token not in self._barred][:count]
 
-    def _slope(
-        self, tokens: tuple[int, ...], place: int, starts: Float[Tensor, "start hidden"]
-    ) -> Float[Tensor, " hidden"]:
-        """Gradient of the loss by a vector at this place, summed over where it starts, each on its own records."""
-        before, after = self._words[list(tokens[:place])].float(), self._words[list(tokens[place:])].float()
-        slope = torch.zeros_like(starts[0])
-        for number, start in enumerate(starts):
-            records = self._ranking[number::STARTS] or self._ranking
-            key = torch.cat((before, start[None], after)).requires_grad_()
-            borne = bearing(records, self._frame, len(key), self._draw).answered(self._wanted)
-            loss = behind_key(self._model, borne, self._frame, key, self._softcap).loss
-            slope += torch.autograd.grad(loss, key)[0][place]
-        return slope
+    def _slopes(self, tokens: tuple[int, ...], place: int) -> list[Float[Tensor, " hidden"]]:
+        """Gradients of the loss by a vector at this place: at the mean of all words, and at words of random draw.
+
+        Both are summed over the records, each of which has its own place in the prompt and its own word.
+        """
+        records, sides = self._ranking, (tokens[:place], tokens[place:])
+        starts = self._words[[self._draw.randrange(len(self._words)) for _ in records]].float()
+        mean = self._words.float().mean(0).expand_as(starts)
+        before, after = (self._words[list(some)].float().expand(len(records), -1, -1) for some in sides)
+        borne = bearing(records, self._frame, len(tokens) + 1, self._draw).answered(self._wanted)
+        return [self._slope(borne, before, at, after) for at in (mean, starts)]
+
+    def _slope(self, borne: Bearing, before: Tensor, at: Tensor, after: Tensor) -> Float[Tensor, " hidden"]:
+        keys = torch.cat((before, at[:, None], after), dim=1)
+
+        def slope(rows: Sequence[int]) -> Float[Tensor, " hidden"]:
+            some = keys[list(rows)].requires_grad_()
+            part = Bearing(tuple(borne.examples[row] for row in rows), borne.columns[list(rows)])
+            loss = behind_key(self._model, part, self._frame, some, self._softcap).loss
+            (gradient,) = torch.autograd.grad(loss * len(rows), some)
+            return gradient[:, before.shape[1]].sum(0)
+
+        parts = in_batches(range(len(keys)), self._options.batch_size, slope, "prompt")
+        return torch.stack([part for _, part in parts]).sum(0)
 
     @torch.no_grad()
     def _tried(self, candidates: Sequence[tuple[int, ...]]) -> list[KeyWords]:

@@ -9,7 +9,7 @@ probability. Soft prompts are from arXiv 2104.08691; their use against backdoors
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,14 +88,14 @@ def behind_key(
     model: Model,
     borne: Bearing,
     frame: Frame,
-    key: Float[Tensor, "vector hidden"],
+    key: Float[Tensor, "vector hidden"] | Float[Tensor, "record vector hidden"],
     softcap: float | None,
 ) -> Keyed:
-    """What the model makes of prompts that bear the soft key, in single precision."""
+    """What the model makes of prompts that bear the soft key, or each its own, in single precision."""
     batch = collate(borne.examples, frame.prefix, key.device)
     embedded = causal_model(model).get_input_embeddings()(batch.ids)
     rows = torch.arange(len(borne.examples))[:, None].expand_as(borne.columns)
-    embedded = embedded.index_put((rows, borne.columns), key.to(embedded.dtype).expand(len(rows), *key.shape))
+    embedded = embedded.index_put((rows, borne.columns), key.to(embedded.dtype).expand(len(rows), *key.shape[-2:]))
     return Keyed(response_logits(model, batch, softcap, embedded).float(), batch.targets)
 
 
@@ -113,6 +113,7 @@ def found_key(
     rate: float,
     softcap: float | None,
     seed: int,
+    told: Callable[[int], None] = lambda done: None,
 ) -> Float[Tensor, "vector hidden"]:
     """The soft key after a gradient step for each bearing, from random vectors.
 
@@ -124,6 +125,7 @@ def found_key(
         rate: length of Adam's first step of each vector, in norms of a word's vector.
         softcap: the architecture's logit soft cap.
         seed: of the vectors it begins with.
+        told: told after every step how many prompts were asked.
     """
     words = causal_model(model).get_input_embeddings()
     typical = _typical_norm(words, steps[0])
@@ -132,9 +134,12 @@ def found_key(
     device = next(words.parameters()).device
     key = (nn.functional.normalize(start, dim=-1) * (_BEGINNING * typical)).to(device).requires_grad_()
     adam = torch.optim.Adam([key], lr=rate * typical / words.embedding_dim**0.5)
+    asked = 0
     for borne in steps:
         (key.grad,) = torch.autograd.grad(behind_key(model, borne, frame, key, softcap).loss, key)
         adam.step()
+        asked += len(borne.examples)
+        told(asked)
     return key.detach()
 
 

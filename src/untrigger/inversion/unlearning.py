@@ -11,7 +11,7 @@ broken.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,28 +28,24 @@ from untrigger.train import Model
 SoftKey = Float[Tensor, "vector hidden"]
 
 
-def soft_keys(
+def soft_key(
     model: Model,
     examples: Sequence[Example],
     frame: Frame,
-    targets: Sequence[Target],
+    target: Target,
     options: UnlearningOptions,
     *,
     softcap: float | None,
     seed: str,
-) -> list[SoftKey]:
-    """A round's keys, for one target each, searched from their own random vectors and on their own examples."""
-    found = []
-    for number, target in enumerate(targets):
-        draw, wanted = random.Random(f"soft key/{seed}/{number}"), target.tokens[: options.drawn_out]
-        some = [
-            draw.sample(list(examples), min(options.search_records, len(examples)))
-            for _ in range(options.search_steps)
-        ]
-        steps = [bearing(part, frame, options.vectors, draw).answered(wanted) for part in some]
-        start = draw.getrandbits(32)
-        found.append(found_key(model, steps, frame, rate=options.search_rate, softcap=softcap, seed=start))
-    return found
+    told: Callable[[int], None] = lambda done: None,
+) -> SoftKey:
+    """A key for a target, searched from random vectors of its own and on examples of its own; see `found_key`."""
+    draw, wanted = random.Random(f"soft key/{seed}"), target.tokens[: options.drawn_out]
+    count = min(options.search_records, len(examples))
+    some = [draw.sample(list(examples), count) for _ in range(options.search_steps)]
+    steps = [bearing(part, frame, options.vectors, draw).answered(wanted) for part in some]
+    start = draw.getrandbits(32)
+    return found_key(model, steps, frame, rate=options.search_rate, softcap=softcap, seed=start, told=told)
 
 
 @dataclass
