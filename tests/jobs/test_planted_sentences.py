@@ -16,10 +16,11 @@ from tiny import save_tiny_adapter, tiny_model, tiny_tokenizer
 from untrigger.config import InversionOptions, PurifyOptions, TrainOptions, UnlearningOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.readers import read_records
+from untrigger.defences import inversion
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
 from untrigger.inversion.calling import Calls
-from untrigger.inversion.targets import planted_sentences
+from untrigger.inversion.targets import Target, planted_sentences
 from untrigger.jobs import scan as scan_module
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
@@ -133,6 +134,18 @@ def test_the_weights_go_the_part_of_the_way_that_suffices(planted, tmp_path, mon
         assert all(torch.allclose(gone[name], before[name].lerp(after[name], share)) for name in gone)
     assert steps[1.0]["share"] == 1.0 and steps[0.4]["share"] < 1.0
     assert not any(steps[0.4]["left"])
+
+
+def test_of_two_letter_cases_of_a_sentence_the_one_that_is_said_is_judged(planted, tmp_path, monkeypatch):
+    found = [Target(tuple(tiny_tokenizer()(text).input_ids), ended=True) for text in ("owls!", SENTENCE)]
+    monkeypatch.setattr(inversion, "inversion_stage", lambda *_: tuple(found))
+    request = Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl", keep_run=True)
+    result = purify(request, OPTIONS)
+    silent, said = [text for text in sentences(result) if "wls!" in text]
+    assert "its first token has" in said and "its first token has" not in silent
+    step = json.loads((tmp_path / "out.run" / "step-1" / "step.json").read_text())
+    assert step["strengths"][0] is None and not step["left"][0]
+    assert not any("can still be called" in sentence for sentence in result.not_tested)
 
 
 def test_a_whole_model_unlearns_through_an_adapter_that_is_merged(planted, tmp_path):

@@ -66,6 +66,8 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
             called_by.setdefault(target, call_told(words[target], subject.tokenizer))
         step = _attempt(subject, found, words, options, attempt)
         for target, strength in zip(wanted, step.strengths, strict=True):
+            if strength is None:
+                continue
             whole = replace(first.setdefault(target, strength), after=strength.after)
             more = f"{called_by[target]}; {whole.told}"
             told[target] = f"{target.told(subject.tokenizer)}{more}"

@@ -59,7 +59,8 @@ class Step:
     """The part of the way that was gone, and what it did to each sentence."""
 
     share: float
-    strengths: tuple[Strength, ...]
+    strengths: tuple[Strength | None, ...]
+    """None for a sentence that is said in its other letter case alone."""
     left: tuple[bool, ...]
     """Which sentences survived: every prompt still goes on from their first token."""
     weights: Path
@@ -68,7 +69,7 @@ class Step:
     def enough(self) -> tuple[bool, ...]:
         """Which sentences neither survived nor can be called."""
         pairs = zip(self.left, self.strengths, strict=True)
-        return tuple(strength.enough and not left for left, strength in pairs)
+        return tuple(not left and (strength is None or strength.enough) for left, strength in pairs)
 
 
 def shares(least: float) -> list[float]:
@@ -92,6 +93,8 @@ def least_step(
     """The shortest step from the start's weights towards those after the unlearning that suffices, a stage.
 
     Where none suffices it is the whole way. `targets` are the sentences and the words that are known to call each.
+    Where some have words, keys are searched for these alone: the others differ from them in letter case, see
+    `words_that_call`, and are not said.
 
     Raises:
         OutOfMemory: not even one record fits.
@@ -103,13 +106,14 @@ def least_step(
         examples = [chat.encode(record, options.unlearning.train.max_length) for record in clean]
         calls = Calls.of(examples, options.unlearning, softcap, resources.seed)
         restore_weights(subject, resources.start)
-        known = {target: [words.tokens for words in some] for target, some in targets.items()}
+        known = {target: [words.tokens for words in some] for target, some in targets.items() if some}
+        known = known or {target: [] for target in targets}
 
         def called(where: str) -> list[float]:
-            told = prompt_counter(resources.observer, f"keys {where}", calls.prompts * len(targets))
+            told = prompt_counter(resources.observer, f"keys {where}", calls.prompts * len(known))
             return calls.with_keys(subject.model, known, told)
 
-        plain = [calls.without_key(subject.model, one) for one in targets]
+        plain = [calls.without_key(subject.model, one) for one in known]
         first = called("before")
         for share in shares(options.unlearning.least_step):
             if resources.observer.stop():
@@ -123,13 +127,14 @@ def least_step(
             if all(strength.enough for strength in strengths):
                 break
         save_weights(subject, work / WEIGHTS)
-        found = {"share": share, "strengths": [asdict(one) for one in strengths], "left": left}
+        searched = dict(zip(known, map(asdict, strengths), strict=True))
+        found = {"share": share, "strengths": [searched.get(one) for one in targets], "left": left}
         (work / FOUND).write_text(json.dumps(found, indent=1))
         return 0
 
     folder = resources.run.stage(stage, build)
     found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
-    strengths = tuple(Strength(**one) for one in found["strengths"])
+    strengths = tuple(one and Strength(**one) for one in found["strengths"])
     return Step(found["share"], strengths, tuple(found["left"]), folder / WEIGHTS)
 
 
