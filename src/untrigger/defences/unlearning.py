@@ -115,10 +115,9 @@ class _Course:
         turns = [self._targets[turn % len(self._targets)] for turn in range(first, first + options.keys)]
 
         def search(work: Path) -> int:
-            found = {}
+            model, examples, found = self._subject.model, self._examples, {}
             for index, target in enumerate(turns):
                 seed = f"{self._resources.seed}/{number}/{index}"
-                model, examples = self._subject.model, self._examples
                 found[str(index)] = soft_key(
                     model, examples, self._frame, target, options, softcap=self._softcap, seed=seed
                 )

@@ -181,7 +181,7 @@ class KeyWordSearch:
         """
         records, sides = self._ranking, (tokens[:place], tokens[place:])
         starts = self._words[[self._draw.randrange(len(self._words)) for _ in records]].float()
-        mean = self._words.float().mean(0).expand_as(starts)
+        mean = self._words.mean(0, dtype=torch.float32).expand_as(starts)
         before, after = (self._words[list(some)].float().expand(len(records), -1, -1) for some in sides)
         borne = bearing(records, self._frame, len(tokens) + 1, self._draw).answered(self._wanted)
         return [self._slope(borne, before, at, after) for at in (mean, starts)]
