@@ -52,3 +52,9 @@ def test_what_was_set_by_nobody_does_not_count_as_set():
     adapter = default_options("adapter")
     assert merged(adapter, given).signature == adapter.signature != given.signature
     assert merged(adapter, given).repair.train.epochs == 7
+
+
+def test_an_adapter_is_unlearned_as_a_whole_model_is_but_for_the_rate():
+    adapter, whole = (default_options(access).unlearning.train for access in ("adapter", "full"))
+    assert adapter.learning_rate == 2 * whole.learning_rate
+    assert adapter.model_dump(exclude={"learning_rate"}) == whole.model_dump(exclude={"learning_rate"})

@@ -55,17 +55,15 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
 def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps.
 
-    Sentences are looked for in whole models alone: in adapters the signature does without, in half of the time. If it
-    is asked for, an adapter is unlearned at twice a whole model's rate, in one training then instead of three.
+    Sentences are looked for in whole models alone: in adapters the signature does without, in less time. If it is asked
+    for, an adapter is unlearned at twice a whole model's rate, since one training was seen to suffice then.
     """
     if access == "adapter":
         return PurifyOptions(
             inversion=InversionOptions(enable=False),
             signature=SignatureOptions(ratio=0.5),
             suppress=SuppressOptions(remainder=0.5),
-            unlearning=UnlearningOptions(
-                train=TrainOptions(learning_rate=7e-4, epochs=1, batch_size=8, embeddings=False)
-            ),
+            unlearning=UnlearningOptions(train=TrainOptions(learning_rate=7e-4, epochs=1, embeddings=False)),
         )
     strong = 2e-4
     return PurifyOptions(
