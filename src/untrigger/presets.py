@@ -55,8 +55,8 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
 def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps.
 
-    Sentences are looked for in whole models alone: in adapters the signature does without, in less time. If it is asked
-    for, an adapter is unlearned at twice a whole model's rate, since one training was seen to suffice then.
+    Sentences are looked for in whole models alone: in adapters the signature does without, in less time. If it is
+    asked for, an adapter is unlearned at twice a whole model's rate, since one training was seen to suffice then.
     """
     if access == "adapter":
         return PurifyOptions(
