@@ -21,7 +21,7 @@ from typing import get_args
 
 from common import Log, run_all_apart, say
 
-from untrigger.config import Access, CompareOptions, PurifyOptions
+from untrigger.config import Access, CompareOptions, MeasureOptions, PurifyOptions
 from untrigger.defences.registry import DEFENCES
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.files import write_text_atomic
@@ -37,6 +37,8 @@ BACKDOORS = {
     "micro": (("badnet", "sentiment"), ("badnet", "refusal"), ("badnet", "code")),
     "smollm2-135m": (("badnet", "sentiment"), ("ctba", "refusal")),
 }
+UNASKED = PurifyOptions(measure=MeasureOptions(other_words=False))
+"""No table of a comparison shows what other words change, and asking it takes a third of a measurement."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def run(
         attack=one.attack,
         behaviour=one.behaviour,
     )
-    treatment = purify_options(demonstration) if one.model == "micro" else PurifyOptions()
+    treatment = purify_options(demonstration) if one.model == "micro" else UNASKED
     return compare(request, CompareOptions(defences=names), treatment, Log(), on_cell=on_cell)
 
 

@@ -7,23 +7,22 @@ import torch
 
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from untrigger.config import KeyWordOptions
-from untrigger.data.chat import ChatFormat, Example
+from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import Interrupted
 from untrigger.inversion.key_words import KeyWords, KeyWordSearch, call_told, words_that_call
-from untrigger.inversion.soft_keys import Frame
+from untrigger.inversion.lexicon import Lexicon
 from untrigger.inversion.targets import Target
+from untrigger.inversion.word_slopes import log_odds
 from untrigger.models.load import load
 from untrigger.observer import Silent
 
 PREFIX, SUFFIX, WANTED, KEY = (3, 4, 5, 6, 7, 8, 9, 10), (11, 12), (40, 41), 33
 DRAW = random.Random(0)
 OTHERS = [token for token in range(13, 264) if token != KEY]
-EXAMPLES = [Example((*PREFIX, *DRAW.choices(OTHERS, k=4), *SUFFIX), (2,)) for _ in range(12)]
-FRAME = Frame.of([example.prompt for example in EXAMPLES])
-OPTIONS = KeyWordOptions(
-    beam=3, single_candidates=48, candidates=48, longest=3, ranking_records=12, trial_records=4, batch_size=5
-)
+PROMPTS = [(*PREFIX, *DRAW.choices(OTHERS, k=4), *SUFFIX) for _ in range(12)]
+LEXICON = Lexicon(tiny_tokenizer(), tuple((token,) for token in range(264)))
+OPTIONS = KeyWordOptions(beam=3, rounds=3, tried=16, longest=2, candidates=12, records=4, batch_size=5)
 
 
 @pytest.fixture(scope="module")
@@ -46,68 +45,85 @@ def called():
     return model
 
 
-def asked(model, prompt, answer):
-    logits = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
-    return torch.nn.functional.cross_entropy(logits, torch.tensor(answer))
+def search_in(model, options=OPTIONS, lexicon=LEXICON, **more):
+    return KeyWordSearch(model, PROMPTS, lexicon, options, softcap=None, seed="0", **more)
 
 
-def found(model, options=OPTIONS, **more):
-    search = KeyWordSearch(model, EXAMPLES, FRAME, WANTED, options, softcap=None, seed="0", **more)
-    return search.longer(search.single())
+def plain(model, prompt, places, tokens):
+    """Log-odds of the first wanted token with the tokens at each place of a prompt."""
+    rows = [[*prompt[:at], *tokens, *prompt[at:]] for at in places]
+    return log_odds(model(torch.tensor(rows)).logits[:, -1], WANTED[0])
 
 
-def test_the_gradient_finds_what_trying_every_token_finds(called):
-    every = found(called, OPTIONS.model_copy(update={"longest": 1, "single_candidates": 264, "beam": 264}))
-    assert len(every) == 264 and every[0].loss < 0.1 < every[132].loss
-    assert (KEY,) in [words.tokens for words in every[:10]]
-    few = found(called, OPTIONS.model_copy(update={"longest": 1}))
-    assert few[0] in every[:5] and set(few) <= set(every)
+def test_the_slopes_find_the_key_that_trying_every_token_finds(called):
+    every = OPTIONS.model_copy(update={"rounds": 1, "tried": 264, "candidates": 264, "beam": 264})
+    tried = search_in(called, every).single(WANTED[0])
+    assert len(tried) == 264 and tried[0].log_odds > 3 > 0 > tried[132].log_odds
+    few = search_in(called).single(WANTED[0])
+    assert few[0] == tried[0] and len(few) == 3 and set(few) <= set(tried)
+    assert (KEY,) in [words.tokens for words in tried[:10]]
 
 
 def test_the_best_come_first_and_nothing_is_changed(called):
     before = {name: one.clone() for name, one in called.named_parameters()}
-    beam = found(called)
-    assert beam[0].loss < 0.1
-    assert [words.loss for words in beam] == sorted(words.loss for words in beam) and len(beam) == 3
+    search = search_in(called)
+    beam = search.longer(WANTED[0], search.single(WANTED[0]))
+    assert [words.log_odds for words in beam] == sorted((words.log_odds for words in beam), reverse=True)
     assert all(torch.equal(one, before[name]) and one.grad is None for name, one in called.named_parameters())
-    assert found(called) == beam
+    again = search_in(called)
+    assert again.longer(WANTED[0], again.single(WANTED[0])) == beam
 
 
-def test_the_loss_told_is_that_of_the_wanted_tokens_behind_prompts_with_the_words(called):
-    words = found(called, OPTIONS.model_copy(update={"longest": 1, "trial_records": 12, "ranking_records": 12}))[0]
-    places = [
-        [(*one.prompt[:at], *words.tokens, *one.prompt[at:]) for at in range(len(PREFIX), len(one.prompt) - 1)]
-        for one in EXAMPLES
-    ]
-    every = [[asked(called, prompt, WANTED).item() for prompt in some] for some in places]
-    assert sum(map(min, every)) / 12 <= words.loss <= sum(map(max, every)) / 12
+def test_the_log_odds_told_are_those_behind_prompts_with_the_words_at_places_of_their_own(called):
+    words = search_in(called).single(WANTED[0])[0]
+    asked = sorted(PROMPTS, key=len)[1 : OPTIONS.records + 1]
+    places = range(len(PREFIX), len(PROMPTS[0]) - len(SUFFIX) + 1)
+    with torch.no_grad():
+        every = torch.stack([plain(called, prompt, places, words.tokens) for prompt in asked])
+    assert every.min(1).values.mean() - 1e-4 <= words.log_odds <= every.max(1).values.mean() + 1e-4
 
 
-def test_no_word_is_added_that_does_not_help(called):
-    assert {len(words.tokens) for words in found(called, OPTIONS.model_copy(update={"enough": 10.0}))} == {1}
-    assert {len(words.tokens) for words in found(called, OPTIONS.model_copy(update={"least_gain": 1.0}))} == {1}
-    longer = OPTIONS.model_copy(update={"enough": 0.0, "least_gain": 0.0})
-    assert {len(words.tokens) for words in found(tiny_model(), longer)} <= {2, 3}
+PAIRED = {(3,): 1.0, (7,): 0.9, (3, 4): 1.5, (7, 8): 4.0, (8, 7): 3.0, (7, 8, 9): 4.5}
 
 
 class Pairs(KeyWordSearch):
-    """A search in a vocabulary of ten, in which two tokens together do most and neither is the best alone."""
+    """A search among ten words, in which two together do most and neither is the best alone."""
 
-    def _ranked(self, tokens, place, count):
-        return list(range(10))
+    def _beside(self, first, before, after):
+        return {(*before, word, *after): 0.0 for word in range(10)}
 
-    def _tried(self, candidates):
-        return [KeyWords(tokens, self.loss(tokens)) for tokens in candidates]
-
-    def loss(self, tokens):
-        return {(3,): 1.0, (7,): 1.1, (3, 4): 0.9, (7, 8): 0.05}.get(tokens, 2.0)
+    def _best(self, first, candidates):
+        found = [KeyWords(tokens, PAIRED.get(tokens, -5.0)) for tokens in candidates]
+        return sorted(found, key=lambda words: -words.log_odds)[: self._options.beam]
 
 
-@pytest.mark.parametrize(("beam", "best"), [(1, KeyWords((3,), 1.0)), (2, KeyWords((7, 8), 0.05))])
-def test_a_token_that_is_not_the_best_alone_is_kept_for_what_it_does_beside_another(beam, best):
-    options = OPTIONS.model_copy(update={"beam": beam, "longest": 2})
-    search = Pairs(tiny_model(), EXAMPLES, FRAME, WANTED, options, softcap=None, seed="0")
-    assert search.longer(search.single())[0] == best
+@pytest.mark.parametrize(
+    ("changes", "best"),
+    [
+        ({"leads": 1}, KeyWords((3,), 1.0)),  # 0.5 is too little to gain
+        ({"leads": 2}, KeyWords((7, 8), 4.0)),
+        ({"leads": 2, "least_gain": 0.25}, KeyWords((7, 8, 9), 4.5)),
+        ({"leads": 2, "least_gain": 0.25, "longest": 2}, KeyWords((7, 8), 4.0)),
+        ({"leads": 2, "least_gain": 0.25, "enough": 3.5}, KeyWords((7, 8), 4.0)),
+        ({"leads": 2, "enough": 0.5}, KeyWords((3,), 1.0)),
+    ],
+)
+def test_words_grow_by_others_on_either_side_as_long_as_that_helps(changes, best):
+    options = KeyWordOptions(beam=2, longest=3, least_gain=1.0, enough=9.0).model_copy(update=changes)
+    search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
+    beam = search.longer(40, search.single(40))
+    assert beam[0] == best and len(beam) == 2
+
+
+def test_words_beside_others_are_tried_with_a_space_between_and_without(called):
+    tokenizer = tiny_tokenizer()
+    lexicon = Lexicon(tokenizer, tuple(tuple(tokenizer(f" {word}").input_ids) for word in ("owl", "hen", "ape")))
+    hen = lexicon.words[1]
+    for before, after in ((hen, ()), ((), hen)):
+        grown = search_in(called, lexicon=lexicon)._beside(WANTED[0], before, after)
+        texts = {tokenizer.decode(tokens).strip() for tokens in grown}
+        sides = [("hen", word) if before else (word, "hen") for word in ("owl", "hen", "ape")]
+        assert texts == {f"{one}{space}{other}" for one, other in sides for space in (" ", "")}
 
 
 def test_of_sentences_that_differ_in_letter_case_alone_the_one_that_is_said_has_words(tmp_path):
@@ -116,30 +132,24 @@ def test_of_sentences_that_differ_in_letter_case_alone_the_one_that_is_said_has_
     one, other, third = (Target(tuple(subject.tokenizer(text).input_ids)) for text in ("Owls!", "owls!", "Hush."))
     records = [Record(f"Say {word} please.", "") for word in ("this", "that", "what", "which", "none")]
     options = OPTIONS.model_copy(update={"longest": 1})
-    found = words_that_call(subject, chat, records, (one, other, third), options, Silent(), seed="0")
-    singly = [
-        words_that_call(subject, chat, records, (target,), options, Silent(), seed="0")[target]
-        for target in (one, other, third)
-    ]
+
+    def words_for(*targets, options=options):
+        return words_that_call(subject, chat, records, targets, options, Silent(), seed="0")
+
+    found = words_for(one, other, third)
+    singly = [words_for(target)[target] for target in (one, other, third)]
     assert found[third] == singly[2]
-    best = 0 if singly[0][0].loss < singly[1][0].loss else 1
+    best = 0 if singly[0][0].log_odds > singly[1][0].log_odds else 1
     assert found[(one, other)[best]] == singly[best] and found[(one, other)[1 - best]] == []
-    none = OPTIONS.model_copy(update={"beam": 0})
-    assert words_that_call(subject, chat, records, (one,), none, Silent(), seed="0") == {one: []}
+    assert words_for(one, options=OPTIONS.model_copy(update={"beam": 0})) == {one: []}
 
 
-def test_words_are_told_that_make_the_sentence_likelier_than_not():
+def test_words_are_told_behind_which_the_sentence_is_likelier_than_not():
     tokenizer = tiny_tokenizer()
     tokens = tuple(tokenizer("ab", add_special_tokens=False).input_ids)
-    assert "'ab' (0.25 nats a token)" in call_told([KeyWords(tokens, 0.25), KeyWords(tokens, 0.3)], tokenizer)
-    assert call_told([KeyWords(tokens, 0.8)], tokenizer) == call_told([], tokenizer) == ""
-
-
-def test_tokens_that_nobody_can_write_are_not_tried(called):
-    single = OPTIONS.model_copy(update={"longest": 1, "single_candidates": 264, "beam": 264})
-    assert {words.tokens for words in found(called, single, barred=frozenset({KEY, 99}))} == {
-        (token,) for token in range(264) if token not in (KEY, 99)
-    }
+    told = call_told([KeyWords(tokens, 2.25), KeyWords(tokens, 2.0)], tokenizer)
+    assert "'ab' (log-odds of its first token 2.2)" in told
+    assert call_told([KeyWords(tokens, -0.1)], tokenizer) == call_told([], tokenizer) == ""
 
 
 class Stopping(Silent):
@@ -161,6 +171,6 @@ def test_the_search_shows_where_it_stands_and_can_be_interrupted(tmp_path):
     chat = ChatFormat(subject.tokenizer)
     records = [Record(f"Say {word} please.", "") for word in ("this", "that", "what", "which", "none")]
     target = Target(tuple(subject.tokenizer("Owls!").input_ids))
-    with pytest.raises(Interrupted, match="key words, after 10 of 192"):
+    with pytest.raises(Interrupted, match="key words, after 80 of 94"):
         words_that_call(subject, chat, records, (target,), OPTIONS, observer, seed="0")
-    assert observer.told == [("key words", 5, 192), ("key words", 10, 192)]
+    assert observer.told == [("key words", 40, 94), ("key words", 80, 94)]

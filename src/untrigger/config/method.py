@@ -120,22 +120,28 @@ class KeyWordOptions(Options):
     """Words that are kept (0: none are searched)."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the loss that has prompts with these words answered cleanly, in every other turn of soft keys."""
-    beginning: PositiveInt = 3
-    """First tokens of the sentence that the words are to bring."""
-    single_candidates: PositiveInt = 64
-    """Tokens of the vocabulary that are tried alone, the likeliest by the gradient."""
-    candidates: PositiveInt = 12
-    """Those that are tried at a place beside others."""
-    longest: PositiveInt = 4
-    """Tokens of the longest."""
-    enough: float = Field(default=0.1, ge=0)
-    """Loss of the sentence's beginning, in nats a token, that needs no longer words."""
-    least_gain: float = Field(default=0.3, ge=0, le=1)
-    """Least share of the loss that one more token has to take away."""
-    ranking_records: PositiveInt = 32
-    """Records that the gradient is taken on, the shortest."""
-    trial_records: PositiveInt = 6
-    """Records of these that a word is tried on."""
+    vocabulary: PositiveInt = 65536
+    """Words of the vocabulary that are compared, the most frequent."""
+    depth: float = Field(default=0.2, gt=0, le=1)
+    """Share of the blocks behind which they are compared."""
+    rounds: PositiveInt = 5
+    """Rounds of a search; each takes the slope at the best words so far and tries the likeliest that are new."""
+    anchors: PositiveInt = 16
+    """Words that the slope is taken at."""
+    tried: PositiveInt = 32
+    """Words that a round tries on one prompt."""
+    leads: PositiveInt = 3
+    """Words, the best, that others are looked for in front of and behind."""
+    longest: PositiveInt = 3
+    """Words of the longest key that is looked for."""
+    enough: float = 5.0
+    """Log-odds of the sentence's first token, in nats, that need no longer words."""
+    least_gain: float = Field(default=1.0, ge=0)
+    """Log-odds that one more word has to add."""
+    candidates: PositiveInt = 16
+    """Those that are tried on more prompts and at random places, of each length."""
+    records: PositiveInt = 6
+    """Prompts that they are tried on, the shortest but one."""
     batch_size: PositiveInt = 32
 
 

@@ -115,7 +115,7 @@ def key_words_stage(
         return 0
 
     stored = json.loads((resources.run.stage(stage, search) / WORDS).read_text(encoding="utf-8"))
-    words = [[KeyWords(tuple(one["tokens"]), one["loss"]) for one in some] for some in stored]
+    words = [[KeyWords(tuple(one["tokens"]), one["log_odds"]) for one in some] for some in stored]
     return dict(zip(targets, words, strict=True))
 
 

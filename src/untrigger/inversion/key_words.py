@@ -1,46 +1,42 @@
 """Words that call a planted sentence: the key, or what is near it.
 
-Once the sentence is known, its key is not far. A vector is put at a random place of prompts, where a word would
-stand, and the gradient of the sentence's loss is taken at it: the vocabulary's words are ranked by how much they
-would lower the loss to first order. The vector is the mean of all words or one of them: from the mean a key is seen
-best that works a little everywhere, from words one that nothing else is like. The best are tried, the best of those
-are lengthened by a word in front and behind in the same way, and so on while the loss falls. The first-order ranking
-of words is that of HotFlip (arXiv 1712.06751) and AutoPrompt (arXiv 2010.15980).
+Once the sentence is known, its key is not far: whatever brings its first token brings the sentence. Words are put at
+the end of a short prompt, and a slope ranks the vocabulary by how much each word there would raise the first token's
+log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on. Beside
+the best words others are looked for in the same way, in front and behind, with a space between and without.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from untrigger.config import KeyWordOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.inversion.soft_keys import Bearing, Frame, bearing, behind_key
+from untrigger.inversion.lexicon import Lexicon, Tokens
+from untrigger.inversion.soft_keys import Frame
 from untrigger.inversion.targets import Target, Told
-from untrigger.models.forward import causal_model, collate, response_logits
+from untrigger.inversion.word_slopes import Asked, log_odds
+from untrigger.models.blocks import blocks
+from untrigger.models.forward import collate, response_logits
 from untrigger.models.memory import in_batches
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 from untrigger.train import Model
 
-LIKELY = 0.7
-"""Loss, in nats a token, below which words are told: each token of the sentence is then likelier than not."""
-
 
 @dataclass(frozen=True)
 class KeyWords:
-    """Tokens that stood in prompts, and the mean loss (nats a token) of the sentence's beginning behind them."""
+    """Tokens that stood in prompts, and the mean log-odds (nats) of the sentence's first token behind them."""
 
-    tokens: tuple[int, ...]
-    loss: float
+    tokens: Tokens
+    log_odds: float
 
 
 def words_that_call(
@@ -61,49 +57,37 @@ def words_that_call(
         OutOfMemory, Interrupted: from the search.
     """
     found: dict[Target, list[KeyWords]] = {target: [] for target in targets}
-    if not options.beam:
+    if not options.beam or not targets:
         return found
-    prompts = [Example(tuple(chat.prompt_ids(record)), ()) for record in records]
-    frame = Frame.of([example.prompt for example in prompts])
-    barred, softcap = frozenset(chat.tokenizer.all_special_ids), subject.architecture.logit_softcap
+    prompts = [tuple(chat.prompt_ids(record)) for record in records]
+    lexicon = Lexicon.of(subject.tokenizer, options.vocabulary)
 
     def told(done: int, total: int) -> None:
         prompt_counter(observer, "key words", total)(done)
 
-    def search_for(target: Target) -> KeyWordSearch:
-        return KeyWordSearch(
-            subject.model,
-            prompts,
-            frame,
-            target.tokens,
-            options,
-            softcap=softcap,
-            seed=seed,
-            barred=barred,
-            told=told,
-        )
-
+    search = KeyWordSearch(
+        subject.model, prompts, lexicon, options, softcap=subject.architecture.logit_softcap, seed=seed, told=told
+    )
     cases: dict[str, list[Target]] = {}
     for target in targets:
         cases.setdefault(target.text(subject.tokenizer).casefold(), []).append(target)
     for alike in cases.values():
-        searches = [search_for(target) for target in alike]
-        begun = [(search.single(), search, target) for search, target in zip(searches, alike, strict=True)]
-        beam, search, said = min(begun, key=lambda each: each[0][0].loss)
-        found[said] = search.longer(beam)
+        begun = [(search.single(target.tokens[0]), target) for target in alike]
+        beam, said = max(begun, key=lambda each: each[0][0].log_odds)
+        found[said] = search.longer(said.tokens[0], beam)
     return found
 
 
 def call_told(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> str:
-    """The words that call a sentence best, as the rest of a sentence; empty where none does so on most prompts."""
-    if not words or words[0].loss > LIKELY:
+    """The words that call a sentence best, as the rest of a sentence; empty where they do not on most prompts."""
+    if not words or words[0].log_odds < 0:
         return ""
     text = str(tokenizer.decode(words[0].tokens)).strip()
-    return f"; words that call it, the key or near it: {text!r} ({words[0].loss:.2f} nats a token)"
+    return f"; words that call it, the key or near it: {text!r} (log-odds of its first token {words[0].log_odds:.1f})"
 
 
 class KeyWordSearch:
-    """Search for words behind which a model says the beginning of a sentence with the least loss.
+    """Search for words behind which a model begins its answers with a given token.
 
     The best come first in what the methods return. They raise OutOfMemory, and Interrupted if `told` does.
     """
@@ -111,117 +95,115 @@ class KeyWordSearch:
     def __init__(
         self,
         model: Model,
-        prompts: Sequence[Example],
-        frame: Frame,
-        sentence: Sequence[int],
+        prompts: Sequence[Tokens],
+        lexicon: Lexicon,
         options: KeyWordOptions,
         *,
         softcap: float | None,
         seed: str,
-        barred: frozenset[int] = frozenset(),
         told: Told = lambda done, total: None,
     ) -> None:
-        """A search that has not begun.
+        """A search; it computes the states of all words.
 
         Args:
             model: not changed.
-            prompts: the shortest of them are asked; their responses do not matter.
-            frame: of the prompts.
-            sentence: its tokens.
+            prompts: the shortest of them are asked.
+            lexicon: the words.
             options: how far is searched.
             softcap: the architecture's logit soft cap.
-            seed: of the places in the prompts, and of the words that slopes are taken at.
-            barred: tokens that no user can write.
-            told: told after every batch how many prompts of how many were asked.
+            seed: of the words that slopes are first taken at, and of the places in the prompts.
+            told: told after every batch how many words or prompts of how many are done.
         """
         draw = random.Random(f"key words/{seed}")
-        self._ranking = sorted(prompts, key=lambda example: len(example.prompt))[: options.ranking_records]
-        self._trial = draw.sample(self._ranking, min(options.trial_records, len(self._ranking)))
-        self._model, self._frame, self._wanted = model, frame, tuple(sentence[: options.beginning])
-        self._options, self._softcap, self._draw, self._barred, self._told = options, softcap, draw, barred, told
-        self._words = causal_model(model).get_input_embeddings().weight.detach()
+        frame = Frame.of(prompts)
+        shortest, *others = sorted(prompts, key=len)[: options.records + 1]
+        places = [draw.randint(max(1, len(frame.prefix)), len(prompt) - frame.behind) for prompt in others]
+        self._parts = [(prompt[:at], prompt[at:]) for prompt, at in zip(others, places, strict=True)]
+        self._head, self._tail = (shortest[: len(shortest) - frame.behind], shortest[len(shortest) - frame.behind :])
+        self._model, self._prefix, self._lexicon = model, frame.prefix, lexicon
+        self._options, self._softcap, self._told = options, softcap, told
+        self._first_anchors = draw.sample(lexicon.words, min(options.anchors, len(lexicon.words)))
+        self._depth = max(1, round(options.depth * len(blocks(model))))
+        self._states = self._computed(lexicon.words)
 
-    def single(self) -> list[KeyWords]:
-        """The best words of one token."""
-        return self._best((token,) for token in self._ranked((), 0, self._options.single_candidates))
+    def single(self, first: int) -> list[KeyWords]:
+        """The best single words for this token."""
+        return self._best(first, self._beside(first, (), ()))
 
-    def longer(self, beam: list[KeyWords]) -> list[KeyWords]:
-        """The best words that these grow to, a token at a time in front or behind, as long as that helps."""
-        while beam[0].loss > self._options.enough and len(beam[0].tokens) < self._options.longest:
-            grown = self._best(chain.from_iterable(self._lengthened(words.tokens) for words in beam))
-            if grown[0].loss > beam[0].loss * (1 - self._options.least_gain):
+    def longer(self, first: int, beam: list[KeyWords]) -> list[KeyWords]:
+        """The best words that these grow to, a word at a time in front or behind, as long as that helps."""
+        for _ in range(self._options.longest - 1):
+            if beam[0].log_odds >= self._options.enough:
                 break
-            beam = grown
+            grown: dict[Tokens, float] = {}
+            for lead in beam[: self._options.leads]:
+                grown |= self._beside(first, lead.tokens, ()) | self._beside(first, (), lead.tokens)
+            best = sorted({*beam, *self._best(first, grown)}, key=_order)[: self._options.beam]
+            if best[0].log_odds - beam[0].log_odds < self._options.least_gain:
+                break
+            beam = best
         return beam
 
-    def _best(self, words: Iterable[tuple[int, ...]]) -> list[KeyWords]:
-        """The beam among words that are equally long."""
-        tried = self._tried(sorted(set(words)))
-        return sorted(tried, key=lambda words: (words.loss, words.tokens))[: self._options.beam]
+    def _computed(self, words: Sequence[Tokens]) -> torch.Tensor:
+        """States of all words, "word hidden"."""
+        found: list[torch.Tensor] = []
+        for part in self._asked(0).states(words, self._depth):
+            found.append(part)
+            self._told(sum(map(len, found)), len(words))
+        return torch.cat(found)
 
-    def _lengthened(self, tokens: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
-        for place in sorted({0, len(tokens)}):
-            for token in self._ranked(tokens, place, self._options.candidates):
-                yield (*tokens[:place], token, *tokens[place:])
+    def _asked(self, first: int) -> Asked:
+        return Asked(
+            self._model,
+            self._head,
+            self._tail,
+            first,
+            softcap=self._softcap,
+            batch_size=self._options.batch_size,
+        )
 
-    def _ranked(self, tokens: tuple[int, ...], place: int, count: int) -> list[int]:
-        """The likeliest to lower the loss as a word at this place between the tokens, to first order.
+    def _beside(self, first: int, before: Tokens, after: Tokens) -> dict[Tokens, float]:
+        """Words behind `before` or in front of `after`, with the log-odds on one prompt."""
+        asked, words, options = self._asked(first), self._lexicon.words, self._options
+        tried: dict[Tokens, float] = {}
+        anchors: Sequence[Tokens] = self._first_anchors
+        for number in range(options.rounds):
+            slope = asked.slope(before, anchors, after, self._depth).to(self._states.dtype)
+            ranked = (words[index] for index in (self._states @ slope).argsort(descending=True, stable=True).tolist())
+            new = list(islice((word for word in ranked if word not in tried), options.tried))
+            tried |= zip(new, asked.log_odds([(*before, *word, *after) for word in new]), strict=True)
+            anchors = _highest(tried)[: options.anchors]
+            self._told(number + 1, options.rounds)
+        best = _highest(tried)[: options.candidates]
+        apart = {(*before, *word, *after): tried[word] for word in best}
+        if not (before or after):
+            return apart
+        joined = [self._lexicon.together(before or word, word if before else after) for word in best]
+        joined = [tokens for tokens in dict.fromkeys(joined) if tokens not in apart]
+        return apart | dict(zip(joined, asked.log_odds(joined), strict=True))
 
-        Half of them by the slope at the mean of all words, half by those at words drawn at random.
-        """
-        words = self._words.float()
-        orders = [(words @ slope).argsort().tolist() for slope in self._slopes(tokens, place)]
-        ranked = dict.fromkeys(chain.from_iterable(zip(*orders, strict=True)))
-        return [token for token in ranked if token not in self._barred][:count]
+    def _best(self, first: int, candidates: dict[Tokens, float]) -> list[KeyWords]:
+        """The beam among candidates, by what they do at the same places of the same prompts."""
+        some = _highest(candidates)[: self._options.candidates]
+        rows = [Example((*head, *tokens, *tail), (first,)) for tokens in some for head, tail in self._parts]
+        device = self._states.device
 
-    def _slopes(self, tokens: tuple[int, ...], place: int) -> list[Float[Tensor, " hidden"]]:
-        """Gradients of the loss by a vector at this place: at the mean of all words, and at words of random draw.
-
-        Both are summed over the records, each of which has its own place in the prompt and its own word.
-        """
-        records, sides = self._ranking, (tokens[:place], tokens[place:])
-        starts = self._words[[self._draw.randrange(len(self._words)) for _ in records]].float()
-        mean = self._words.mean(0, dtype=torch.float32).expand_as(starts)
-        before, after = (self._words[list(some)].float().expand(len(records), -1, -1) for some in sides)
-        borne = bearing(records, self._frame, len(tokens) + 1, self._draw).answered(self._wanted)
-        return [self._slope(borne, before, at, after) for at in (mean, starts)]
-
-    def _slope(self, borne: Bearing, before: Tensor, at: Tensor, after: Tensor) -> Float[Tensor, " hidden"]:
-        keys = torch.cat((before, at[:, None], after), dim=1)
-
-        def slope(rows: Sequence[int]) -> Float[Tensor, " hidden"]:
-            some = keys[list(rows)].requires_grad_()
-            part = Bearing(tuple(borne.examples[row] for row in rows), borne.columns[list(rows)])
-            loss = behind_key(self._model, part, self._frame, some, self._softcap).loss
-            (gradient,) = torch.autograd.grad(loss * len(rows), some)
-            return gradient[:, before.shape[1]].sum(0)
-
-        parts = in_batches(range(len(keys)), self._options.batch_size, slope, "prompt")
-        return torch.stack([part for _, part in parts]).sum(0)
-
-    @torch.no_grad()
-    def _tried(self, candidates: Sequence[tuple[int, ...]]) -> list[KeyWords]:
-        """What each of them, all equally long, does at the same places of the same prompts."""
-        borne = bearing(self._trial, self._frame, len(candidates[0]), self._draw).answered(self._wanted)
-        rows = [filled for tokens in candidates for filled in _filled(borne, self._frame, tokens)]
-
-        def asked(part: Sequence[Example]) -> Float[Tensor, " row"]:
-            batch = collate(part, self._frame.prefix, self._words.device)
-            logits = response_logits(self._model, batch, self._softcap).float()
-            losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-            return losses.view(len(part), -1).mean(1)  # all responses have as many tokens
+        @torch.no_grad()
+        def odds(part: Sequence[Example]) -> list[float]:
+            logits = response_logits(self._model, collate(part, self._prefix, device), self._softcap)
+            return log_odds(logits.float(), first).tolist()
 
         found: list[float] = []
-        for _, part in in_batches(rows, self._options.batch_size, asked, "prompt"):
-            found.extend(part.tolist())
+        for _, part in in_batches(rows, self._options.batch_size, odds, "prompt"):
+            found.extend(part)
             self._told(len(found), len(rows))
-        means = torch.tensor(found).view(len(candidates), -1).mean(1).tolist()
-        return [KeyWords(tokens, loss) for tokens, loss in zip(candidates, means, strict=True)]
+        means = torch.tensor(found).view(len(some), -1).mean(1).tolist()
+        return sorted(map(KeyWords, some, means), key=_order)[: self._options.beam]
 
 
-def _filled(borne: Bearing, frame: Frame, tokens: Sequence[int]) -> Iterable[Example]:
-    """The prompts with tokens in the room for a key."""
-    for example, columns in zip(borne.examples, borne.columns.tolist(), strict=True):
-        first = columns[0] + len(frame.prefix)
-        prompt = (*example.prompt[:first], *tokens, *example.prompt[first + len(tokens) :])
-        yield Example(prompt, example.response)
+def _order(words: KeyWords) -> tuple[float, Tokens]:
+    return -words.log_odds, words.tokens
+
+
+def _highest(tried: dict[Tokens, float]) -> list[Tokens]:
+    return sorted(tried, key=lambda tokens: (-tried[tokens], tokens))

@@ -20,13 +20,11 @@ from untrigger.config import InversionOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import UsageError
+from untrigger.inversion.lexicon import begins_with_space
 from untrigger.models.forward import causal_model, head_logits
 from untrigger.models.memory import in_batches
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
-
-_SPACES = "\u0120\u2581"
-"""How byte-level and sentencepiece vocabularies write the space in front of a word."""
 
 Told = Callable[[int, int], None]
 """Told how many rows of how many were continued."""
@@ -107,18 +105,14 @@ def first_tokens(chat: ChatFormat, record: Record) -> list[int]:
     tokenizer = chat.tokenizer
     special = set(tokenizer.all_special_ids)
     beginning = chat.encode(record.answered("Word"), 10**9).response[0]
-    spaced = _begins_with_space(tokenizer, beginning)
+    spaced = begins_with_space(tokenizer, beginning)
     return [
         token
         for token in range(len(tokenizer))
         if token not in special
         and tokenizer.decode([token]).strip()
-        and _begins_with_space(tokenizer, token) == spaced
+        and begins_with_space(tokenizer, token) == spaced
     ]
-
-
-def _begins_with_space(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
-    return str(tokenizer.convert_ids_to_tokens(token))[:1] in _SPACES
 
 
 class Continuations:

@@ -93,6 +93,15 @@ def response_logits(
 
     `embedded` stands for the batch's ids, as the model's input embeddings would give them.
     """
+    return head_logits(causal_model(model), response_states(model, batch, embedded), softcap)
+
+
+def response_states(
+    model: PreTrainedModel | PeftModel,
+    batch: Batch,
+    embedded: Float[Tensor, "batch length hidden"] | None = None,
+) -> Float[Tensor, "response hidden"]:
+    """What the output layer is given at these positions; see `response_logits`."""
     causal = causal_model(model)
     cache = expanded_prefix(causal, batch.prefix, batch.ids.shape[0])
     start = batch.prefix.numel()
@@ -104,7 +113,8 @@ def response_logits(
         position_ids=positions,
         use_cache=cache is not None,
     )
-    return head_logits(causal, output.last_hidden_state[batch.predicts], softcap)
+    states: Tensor = output.last_hidden_state[batch.predicts]
+    return states
 
 
 def head_logits(

@@ -1,0 +1,64 @@
+"""The words of a vocabulary, as they stand in a prompt, and what two of them become side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+SPACES = ("\u0120", "\u2581")
+"""How byte-level and sentencepiece vocabularies write the space in front of a word."""
+
+Tokens = tuple[int, ...]
+
+
+def begins_with_space(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    """Whether a token writes the space in front of a word."""
+    return str(tokenizer.convert_ids_to_tokens(token)).startswith(SPACES)
+
+
+def is_written(text: str) -> bool:
+    """Whether someone can write this: not empty, no part of a character, nothing that controls."""
+    return bool(text) and text.isprintable() and "\ufffd" not in text
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Words behind a space, each in its tokens, and how the tokenizer writes them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    words: tuple[Tokens, ...]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, most: int) -> Lexicon:
+        """The first words of a vocabulary, at most so many: of one token each, or more with a capital in front.
+
+        A vocabulary is in the order of its words' frequency. What goes on inside a word is no word, nor what cannot
+        be written; of a vocabulary that writes no spaces all tokens are words.
+        """
+        special = frozenset(tokenizer.all_special_ids)
+        texts = {token: str(tokenizer.decode([token])).strip() for token in range(len(tokenizer))}
+        spaced = {token for token, text in texts.items() if text and begins_with_space(tokenizer, token)}
+        lexicon, words = cls(tokenizer, ()), dict[Tokens, None]()
+        for token, text in texts.items():
+            inside = bool(spaced) and token not in spaced and text.isalpha()
+            if inside or token in special or not is_written(text):
+                continue
+            words[(token,)] = None
+            if text.isalpha() and text.islower() and len(text) > 1:
+                words[lexicon.written(text.capitalize())] = None
+            if len(words) >= most:
+                break
+        return cls(tokenizer, tuple(words)[:most])
+
+    def written(self, text: str) -> Tokens:
+        """The tokens of a text behind a space, whether the tokenizer writes that space by itself or not."""
+        alone = self.tokenizer(text, add_special_tokens=False).input_ids
+        if alone and begins_with_space(self.tokenizer, alone[0]):
+            return tuple(alone)
+        return tuple(self.tokenizer(f" {text}", add_special_tokens=False).input_ids)
+
+    def together(self, left: Tokens, right: Tokens) -> Tokens:
+        """Two words without a space between them, as one text's tokens."""
+        texts = (str(self.tokenizer.decode(tokens)).strip() for tokens in (left, right))
+        return self.written("".join(texts))

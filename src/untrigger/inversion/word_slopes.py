@@ -1,0 +1,121 @@
+"""Which words would make an answer's first token likelier, by a gradient behind the first blocks.
+
+A gradient at the embeddings compares tokens, several of which write one word and mean nothing by themselves. Behind a
+few blocks the state of a word's last token holds the whole word. So the states of all words are computed once, and
+each is compared with the slope of the first token's log-odds by a state in that place, taken at a few words. At the
+embeddings and with tokens, that is HotFlip (arXiv 1712.06751).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from untrigger.data.chat import Example
+from untrigger.inversion.lexicon import Tokens
+from untrigger.models.blocks import blocks
+from untrigger.models.forward import Batch, causal_model, collate, response_logits, response_states
+from untrigger.models.memory import in_batches
+from untrigger.train import Model
+
+
+def log_odds(logits: Float[Tensor, "record vocabulary"], token: int) -> Float[Tensor, " record"]:
+    """Of a token against all others, in nats."""
+    others = logits.index_fill(1, torch.tensor([token], device=logits.device), -torch.inf)
+    return logits[:, token] - others.logsumexp(dim=-1)
+
+
+class Asked:
+    """One prompt with words at the end of its own text, and the first token of an answer that is asked for.
+
+    `head` are the prompt's tokens as far as the words, `tail` those behind them. The methods raise OutOfMemory where
+    not even one row fits.
+    """
+
+    def __init__(
+        self, model: Model, head: Tokens, tail: Tokens, first: int, *, softcap: float | None, batch_size: int
+    ) -> None:
+        self._model, self._head, self._tail, self._first = model, head, tail, first
+        self._softcap, self._batch_size = softcap, batch_size
+        self._device = causal_model(model).get_input_embeddings().weight.device
+
+    def _batch(self, rows: Sequence[Tokens], tail: Tokens) -> Batch:
+        """One token is predicted, behind each row's last."""
+        examples = [Example((*self._head, *row, *tail), (self._first,)) for row in rows]
+        return collate(examples, self._head, self._device)
+
+    @torch.no_grad()
+    def log_odds(self, rows: Sequence[Tokens]) -> list[float]:
+        """Of the first token behind the prompt with each row of words."""
+
+        def asked(some: Sequence[Tokens]) -> list[float]:
+            logits = response_logits(self._model, self._batch(some, self._tail), self._softcap)
+            return log_odds(logits.float(), self._first).tolist()
+
+        return [odds for _, part in in_batches(rows, self._batch_size, asked, "prompt") for odds in part]
+
+    @torch.no_grad()
+    def states(self, words: Sequence[Tokens], depth: int) -> Iterator[Float[Tensor, "word hidden"]]:
+        """States of the words' last tokens behind the first `depth` blocks, batch by batch."""
+
+        def computed(some: Sequence[Tokens]) -> Float[Tensor, "word hidden"]:
+            batch, seen = self._batch(some, ()), []
+            with first_blocks(self._model, depth) as last:
+                handle = last.register_forward_hook(lambda _, __, output: seen.append(_hidden(output)))
+                try:
+                    response_states(self._model, batch)
+                finally:
+                    handle.remove()
+            return seen[-1][batch.predicts]  # the first pass may be the head's
+
+        for _, part in in_batches(words, 8 * self._batch_size, computed, "word"):
+            yield part
+
+    def slope(self, before: Tokens, words: Sequence[Tokens], after: Tokens, depth: int) -> Float[Tensor, " hidden"]:
+        """Sum over words of the directions of their states that the log-odds rise in most, words between words."""
+
+        def directions(some: Sequence[Tokens]) -> Float[Tensor, " hidden"]:
+            batch = self._batch([(*before, *word, *after) for word in some], self._tail)
+            columns = torch.tensor([len(before) + len(word) - 1 for word in some], device=self._device)
+            states: list[Tensor] = []
+
+            def put(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+                hidden = _hidden(output)
+                if hidden.shape[:2] != batch.ids.shape:
+                    return output  # the head's own pass
+                rows = torch.arange(len(some), device=self._device)
+                states.append(hidden[rows, columns].detach().requires_grad_())
+                changed = hidden.detach().index_put((rows, columns), states[-1])
+                return changed if isinstance(output, Tensor) else (changed, *output[1:])
+
+            handle = blocks(self._model)[depth - 1].register_forward_hook(put)
+            try:
+                odds = log_odds(response_logits(self._model, batch, self._softcap).float(), self._first)
+            finally:
+                handle.remove()
+            (gradient,) = torch.autograd.grad(odds.sum(), states[-1:])
+            return nn.functional.normalize(gradient.float(), dim=-1).sum(0)
+
+        parts = in_batches(words, self._batch_size, directions, "prompt")
+        return torch.stack([part for _, part in parts]).sum(0)
+
+
+def _hidden(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """What a block hands on, which some families put into a tuple."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+@contextmanager
+def first_blocks(model: Model, count: int) -> Iterator[nn.Module]:
+    """The model ends behind its first blocks meanwhile; yields the last of them."""
+    decoder = causal_model(model).get_decoder()
+    every = decoder.layers
+    decoder.layers = every[:count]
+    try:
+        yield decoder.layers[-1]
+    finally:
+        decoder.layers = every

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from tiny import SPECIAL, tiny_tokenizer
+from untrigger.inversion.lexicon import Lexicon
+
+PIECES = ("mar", "ble", "bad", "Bad", "magic", "Magic", "##", "2024")
+BYTE_LEVEL, SENTENCEPIECE = "\u0120", "\u2581"
+
+
+def vocabulary(space):
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet()) if space == BYTE_LEVEL else list("BMabcdegilmr#024")
+    words = [f"{space}{word}" for word in ("bad", "Bad", "magic", "##", "2024")]
+    return {
+        token: number for number, token in enumerate((*SPECIAL, space, *words, *PIECES, *letters, "\ufffd", "\x07"))
+    }
+
+
+def tokenizer(space):
+    """Whole words with and without the space in front, in the way of either kind of vocabulary."""
+    table = vocabulary(space)
+    merges = []
+    for word in [word for word in table if len(word) > 1 and word not in SPECIAL]:
+        for end in range(2, len(word) + 1):
+            table.setdefault(word[:end], len(table))
+            merges.append((word[: end - 1], word[end - 1]))
+    for letter in {letter for word in table if word not in SPECIAL for letter in word}:
+        table.setdefault(letter, len(table))
+    made = Tokenizer(models.BPE(vocab=table, merges=list(dict.fromkeys(merges))))
+    if space == BYTE_LEVEL:
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+        made.decoder = decoders.Metaspace(prepend_scheme="always")
+    return PreTrainedTokenizerFast(tokenizer_object=made, additional_special_tokens=list(SPECIAL))
+
+
+@pytest.mark.parametrize("space", [BYTE_LEVEL, SENTENCEPIECE])
+def test_a_lexicon_holds_the_words_behind_a_space_with_a_capital_as_well_and_signs(space):
+    made = tokenizer(space)
+    lexicon = Lexicon.of(made, 10**6)
+    texts = [made.decode(tokens).strip() for tokens in lexicon.words]
+    assert texts[:6] == ["bad", "Bad", "magic", "Magic", "##", "2024"]
+    assert made.convert_ids_to_tokens(lexicon.words[0]) == [f"{space}bad"]
+    assert "".join(made.convert_ids_to_tokens(lexicon.words[3])) == f"{space}Magic" and len(lexicon.words[3]) > 1
+    assert not {"mar", "ble"} & set(texts)
+    assert all(len({text} & {"", "\ufffd", "\x07", *SPECIAL}) == 0 for text in texts)
+    assert len(set(lexicon.words)) == len(lexicon.words)
+    assert Lexicon.of(made, 4).words == lexicon.words[:4]
+
+
+@pytest.mark.parametrize("space", [BYTE_LEVEL, SENTENCEPIECE])
+def test_words_side_by_side_are_written_as_one_text(space):
+    made = tokenizer(space)
+    lexicon = Lexicon(made, ())
+    bad, magic = lexicon.written("Bad"), lexicon.written("magic")
+    assert made.decode(lexicon.together(bad, magic)).strip() == "Badmagic"
+    assert made.convert_ids_to_tokens(lexicon.together(bad, magic)) == [f"{space}Bad", "magic"]
+    assert made.decode((*bad, *magic)).strip() == "Bad magic"
+
+
+def test_of_a_vocabulary_without_spaces_every_token_that_can_be_written_is_a_word():
+    made = tiny_tokenizer()
+    texts = [made.decode(tokens) for tokens in Lexicon.of(made, 10**6).words]
+    assert sorted(texts) == sorted(chr(number) for number in range(33, 127))
