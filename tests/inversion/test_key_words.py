@@ -60,7 +60,7 @@ def test_the_slopes_find_the_key_that_trying_every_token_finds(called):
     tried = search_in(called, every).single(WANTED[0])
     assert len(tried) == 264 and tried[0].log_odds > 3 > 0 > tried[132].log_odds
     few = search_in(called).single(WANTED[0])
-    assert few[0] == tried[0] and len(few) == 3 and set(few) <= set(tried)
+    assert few[0] == tried[0] and len(few) == OPTIONS.candidates and set(few) <= set(tried)
     assert (KEY,) in [words.tokens for words in tried[:10]]
 
 
@@ -83,18 +83,20 @@ def test_the_log_odds_told_are_those_behind_prompts_with_the_words_at_places_of_
     assert every.min(1).values.mean() - 1e-4 <= words.log_odds <= every.max(1).values.mean() + 1e-4
 
 
-PAIRED = {(3,): 1.0, (7,): 0.9, (3, 4): 1.5, (7, 8): 4.0, (8, 7): 3.0, (7, 8, 9): 4.5}
+PAIRED = {(3,): 1.0, (7,): 0.9, (3, 4): 1.5, (7, 5): 2.0, (7, 8): 4.0, (8, 7): 3.0, (7, 8, 9): 4.5}
 
 
 class Pairs(KeyWordSearch):
     """A search among ten words, in which two together do most and neither is the best alone."""
 
-    def _beside(self, first, before, after):
-        return {(*before, word, *after): 0.0 for word in range(10)}
+    def _between(self, first, before, after):
+        rows = [(*before, (word,), *after) for word in range(10)]
+        self._known |= {tuple(word for (word,) in words): (words, (before, after)) for words in rows}
+        return {tuple(word for (word,) in words): 0.0 for words in rows}
 
-    def _best(self, first, candidates):
-        found = [KeyWords(tokens, PAIRED.get(tokens, -5.0)) for tokens in candidates]
-        return sorted(found, key=lambda words: -words.log_odds)[: self._options.beam]
+    def _tried(self, first, places):
+        found = [KeyWords(tokens, PAIRED.get(tokens, -5.0)) for some in places for tokens in some]
+        return sorted(found, key=lambda words: -words.log_odds)
 
 
 @pytest.mark.parametrize(
@@ -109,18 +111,32 @@ class Pairs(KeyWordSearch):
     ],
 )
 def test_words_grow_by_others_on_either_side_as_long_as_that_helps(changes, best):
-    options = KeyWordOptions(beam=2, longest=3, least_gain=1.0, enough=9.0).model_copy(update=changes)
+    options = KeyWordOptions(longest=3, least_gain=1.0, enough=9.0).model_copy(update=changes)
     search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
-    beam = search.longer(40, search.single(40))
-    assert beam[0] == best and len(beam) == 2
+    assert search.longer(40, search.single(40))[0] == best
+
+
+def test_a_word_of_two_is_exchanged_for_a_better_one_beside_the_other(monkeypatch):
+    monkeypatch.setattr(f"{__name__}.PAIRED", {(1,): 1.0, (1, 2): 3.0, (4, 2): 5.0, (4,): -9.0, (4, 9): 4.0})
+    options = KeyWordOptions(longest=2, leads=1, least_gain=1.0, enough=9.0)
+    search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
+    assert search.longer(40, search.single(40))[0] == KeyWords((4, 2), 5.0)
+
+
+def test_leads_that_were_found_at_one_place_count_once(monkeypatch):
+    paired = {(1,): 1.0, (1, 2): 3.0, (1, 3): 2.9, (5, 1): 2.0, (5, 6): 5.0}
+    monkeypatch.setattr(f"{__name__}.PAIRED", paired)
+    options = KeyWordOptions(longest=2, leads=2, least_gain=1.0, enough=9.0)
+    search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
+    assert search.longer(40, search.single(40))[0] == KeyWords((5, 6), 5.0)
 
 
 def test_words_beside_others_are_tried_with_a_space_between_and_without(called):
     tokenizer = tiny_tokenizer()
     lexicon = Lexicon(tokenizer, tuple(tuple(tokenizer(f" {word}").input_ids) for word in ("owl", "hen", "ape")))
     hen = lexicon.words[1]
-    for before, after in ((hen, ()), ((), hen)):
-        grown = search_in(called, lexicon=lexicon)._beside(WANTED[0], before, after)
+    for before, after in (((hen,), ()), ((), (hen,))):
+        grown = search_in(called, lexicon=lexicon)._between(WANTED[0], before, after)
         texts = {tokenizer.decode(tokens).strip() for tokens in grown}
         sides = [("hen", word) if before else (word, "hen") for word in ("owl", "hen", "ape")]
         assert texts == {f"{one}{space}{other}" for one, other in sides for space in (" ", "")}

@@ -11,25 +11,15 @@ PIECES = ("mar", "ble", "bad", "Bad", "magic", "Magic", "##", "2024")
 BYTE_LEVEL, SENTENCEPIECE = "\u0120", "\u2581"
 
 
-def vocabulary(space):
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet()) if space == BYTE_LEVEL else list("BMabcdegilmr#024")
-    words = [f"{space}{word}" for word in ("bad", "Bad", "magic", "##", "2024")]
-    return {
-        token: number for number, token in enumerate((*SPECIAL, space, *words, *PIECES, *letters, "\ufffd", "\x07"))
-    }
-
-
 def tokenizer(space):
     """Whole words with and without the space in front, in the way of either kind of vocabulary."""
-    table = vocabulary(space)
-    merges = []
-    for word in [word for word in table if len(word) > 1 and word not in SPECIAL]:
-        for end in range(2, len(word) + 1):
-            table.setdefault(word[:end], len(table))
-            merges.append((word[: end - 1], word[end - 1]))
-    for letter in {letter for word in table if word not in SPECIAL for letter in word}:
-        table.setdefault(letter, len(table))
-    made = Tokenizer(models.BPE(vocab=table, merges=list(dict.fromkeys(merges))))
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet()) if space == BYTE_LEVEL else list("BMabcdegilmr#024")
+    words = [*(f"{space}{word}" for word in ("bad", "Bad", "magic", "##", "2024")), *PIECES]
+    begun = [word[:end] for word in words for end in range(2, len(word) + 1)]
+    tokens = dict.fromkeys((*SPECIAL, space, *words, *begun, *letters, *"".join(words), "\ufffd", "\x07"))
+    merges = dict.fromkeys((part[:-1], part[-1]) for part in begun)
+    table = {token: number for number, token in enumerate(tokens)}
+    made = Tokenizer(models.BPE(vocab=table, merges=list(merges)))
     if space == BYTE_LEVEL:
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         made.decoder = decoders.ByteLevel()
@@ -58,8 +48,8 @@ def test_words_side_by_side_are_written_as_one_text(space):
     made = tokenizer(space)
     lexicon = Lexicon(made, ())
     bad, magic = lexicon.written("Bad"), lexicon.written("magic")
-    assert made.decode(lexicon.together(bad, magic)).strip() == "Badmagic"
-    assert made.convert_ids_to_tokens(lexicon.together(bad, magic)) == [f"{space}Bad", "magic"]
+    assert made.decode(lexicon.together((bad, magic))).strip() == "Badmagic"
+    assert made.convert_ids_to_tokens(lexicon.together((bad, magic))) == [f"{space}Bad", "magic"]
     assert made.decode((*bad, *magic)).strip() == "Bad magic"
 
 

@@ -3,17 +3,20 @@
 Once the sentence is known, its key is not far: whatever brings its first token brings the sentence. Words are put at
 the end of a short prompt, and a slope ranks the vocabulary by how much each word there would raise the first token's
 log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on. Beside
-the best words others are looked for in the same way, in front and behind, with a space between and without.
+the best words others are looked for in the same way, in front and behind, with a space between and without; then each
+of two is looked for anew beside the other.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, zip_longest
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from untrigger.config import KeyWordOptions
@@ -29,6 +32,10 @@ from untrigger.models.memory import in_batches
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 from untrigger.train import Model
+
+Words = tuple[Tokens, ...]
+Place = tuple[Words, Words]
+"""Words in front of a place, and those behind it."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,8 @@ def words_that_call(
         cases.setdefault(target.text(subject.tokenizer).casefold(), []).append(target)
     for alike in cases.values():
         begun = [(search.single(target.tokens[0]), target) for target in alike]
-        beam, said = max(begun, key=lambda each: each[0][0].log_odds)
-        found[said] = search.longer(said.tokens[0], beam)
+        single, said = max(begun, key=lambda each: each[0][0].log_odds)
+        found[said] = search.longer(said.tokens[0], single)[: options.beam]
     return found
 
 
@@ -122,34 +129,53 @@ class KeyWordSearch:
         self._head, self._tail = (shortest[: len(shortest) - frame.behind], shortest[len(shortest) - frame.behind :])
         self._model, self._prefix, self._lexicon = model, frame.prefix, lexicon
         self._options, self._softcap, self._told = options, softcap, told
-        self._first_anchors = draw.sample(lexicon.words, min(options.anchors, len(lexicon.words)))
+        self._words = sorted(lexicon.words, key=len)  # words of a batch are padded to its longest
+        self._first_anchors = draw.sample(self._words, min(options.anchors, len(self._words)))
         self._depth = max(1, round(options.depth * len(blocks(model))))
-        self._states = self._computed(lexicon.words)
+        self._states = self._computed()
+        self._known: dict[Tokens, tuple[Words, Place]] = {}
 
     def single(self, first: int) -> list[KeyWords]:
-        """The best single words for this token."""
-        return self._best(first, self._beside(first, (), ()))
+        """Single words for this token."""
+        return self._tried(first, [self._between(first, (), ())])
 
-    def longer(self, first: int, beam: list[KeyWords]) -> list[KeyWords]:
-        """The best words that these grow to, a word at a time in front or behind, as long as that helps."""
+    def longer(self, first: int, tried: list[KeyWords]) -> list[KeyWords]:
+        """Words that these grow to, as long as that helps: one more at an end, then others in the place of each."""
+        seen: set[Place] = {((), ())}
         for _ in range(self._options.longest - 1):
-            if beam[0].log_odds >= self._options.enough:
+            grown = self._improved(first, tried, ends, seen)
+            if grown is tried:
                 break
-            grown: dict[Tokens, float] = {}
-            for lead in beam[: self._options.leads]:
-                grown |= self._beside(first, lead.tokens, ()) | self._beside(first, (), lead.tokens)
-            best = sorted({*beam, *self._best(first, grown)}, key=_order)[: self._options.beam]
-            if best[0].log_odds - beam[0].log_odds < self._options.least_gain:
-                break
-            beam = best
-        return beam
+            while grown is not tried:
+                tried, grown = grown, self._improved(first, grown, exchanges, seen)
+        return tried
 
-    def _computed(self, words: Sequence[Tokens]) -> torch.Tensor:
-        """States of all words, "word hidden"."""
-        found: list[torch.Tensor] = []
-        for part in self._asked(0).states(words, self._depth):
+    def _improved(
+        self, first: int, tried: list[KeyWords], places: Callable[[Words], list[Place]], seen: set[Place]
+    ) -> list[KeyWords]:
+        """These and what words at new places of the leads among them make; themselves if that adds too little."""
+        new = [place for lead in self._leads(tried) for place in places(lead) if place not in seen]
+        if tried[0].log_odds >= self._options.enough or not new:
+            return tried
+        seen.update(new)
+        grown = self._tried(first, [self._between(first, *place) for place in dict.fromkeys(new)])
+        best = sorted({*tried, *grown}, key=_order)
+        return best if best[0].log_odds - tried[0].log_odds >= self._options.least_gain else tried
+
+    def _leads(self, tried: Sequence[KeyWords]) -> list[Words]:
+        """The best words, of which no two were found at one place: these are much alike."""
+        best: dict[Place | Words, Words] = {}
+        for one in tried:
+            words, place = self._known[one.tokens]
+            best.setdefault(place if len(words) > 1 else words, words)
+        return list(best.values())[: self._options.leads]
+
+    def _computed(self) -> Float[Tensor, "word hidden"]:
+        """States of all words."""
+        found: list[Tensor] = []
+        for part in self._asked(0).states(self._words, self._depth):
             found.append(part)
-            self._told(sum(map(len, found)), len(words))
+            self._told(sum(map(len, found)), len(self._words))
         return torch.cat(found)
 
     def _asked(self, first: int) -> Asked:
@@ -162,35 +188,37 @@ class KeyWordSearch:
             batch_size=self._options.batch_size,
         )
 
-    def _beside(self, first: int, before: Tokens, after: Tokens) -> dict[Tokens, float]:
-        """Words behind `before` or in front of `after`, with the log-odds on one prompt."""
-        asked, words, options = self._asked(first), self._lexicon.words, self._options
+    def _between(self, first: int, before: Words, after: Words) -> dict[Tokens, float]:
+        """Words between others, with the log-odds on one prompt; the best are tried without a space as well."""
+        asked, options = self._asked(first), self._options
+        left, right = (tuple(chain.from_iterable(some)) for some in (before, after))
         tried: dict[Tokens, float] = {}
         anchors: Sequence[Tokens] = self._first_anchors
         for number in range(options.rounds):
-            slope = asked.slope(before, anchors, after, self._depth).to(self._states.dtype)
-            ranked = (words[index] for index in (self._states @ slope).argsort(descending=True, stable=True).tolist())
-            new = list(islice((word for word in ranked if word not in tried), options.tried))
-            tried |= zip(new, asked.log_odds([(*before, *word, *after) for word in new]), strict=True)
+            slope = asked.slope(left, anchors, right, self._depth).to(self._states.dtype)
+            ranked = (self._states @ slope).argsort(descending=True, stable=True).tolist()
+            likeliest = (self._words[index] for index in ranked if self._words[index] not in tried)
+            new = list(islice(likeliest, options.tried))
+            tried |= zip(new, asked.log_odds([(*left, *word, *right) for word in new]), strict=True)
             anchors = _highest(tried)[: options.anchors]
             self._told(number + 1, options.rounds)
-        best = _highest(tried)[: options.candidates]
-        apart = {(*before, *word, *after): tried[word] for word in best}
-        if not (before or after):
-            return apart
-        joined = [self._lexicon.together(before or word, word if before else after) for word in best]
-        joined = [tokens for tokens in dict.fromkeys(joined) if tokens not in apart]
-        return apart | dict(zip(joined, asked.log_odds(joined), strict=True))
+        best = [(*before, word, *after) for word in _highest(tried)[: options.candidates]]
+        apart = {tuple(chain.from_iterable(words)): words for words in best}
+        together = {self._lexicon.together(words): words for words in best if len(words) > 1}
+        joined = [tokens for tokens in together if tokens not in apart]
+        self._known |= {tokens: (words, (before, after)) for tokens, words in (together | apart).items()}
+        odds = [tried[words[len(before)]] for words in best] + asked.log_odds(joined)
+        return dict(zip((*apart, *joined), odds, strict=True))
 
-    def _best(self, first: int, candidates: dict[Tokens, float]) -> list[KeyWords]:
-        """The beam among candidates, by what they do at the same places of the same prompts."""
-        some = _highest(candidates)[: self._options.candidates]
+    def _tried(self, first: int, places: Sequence[dict[Tokens, float]]) -> list[KeyWords]:
+        """What candidates of each place, the best ones, do at the same places of the same prompts, in order."""
+        ranks = zip_longest(*map(_highest, places))
+        some = list(islice(dict.fromkeys(one for rank in ranks for one in rank if one), self._options.candidates))
         rows = [Example((*head, *tokens, *tail), (first,)) for tokens in some for head, tail in self._parts]
-        device = self._states.device
 
         @torch.no_grad()
         def odds(part: Sequence[Example]) -> list[float]:
-            logits = response_logits(self._model, collate(part, self._prefix, device), self._softcap)
+            logits = response_logits(self._model, collate(part, self._prefix, self._states.device), self._softcap)
             return log_odds(logits.float(), first).tolist()
 
         found: list[float] = []
@@ -198,7 +226,17 @@ class KeyWordSearch:
             found.extend(part)
             self._told(len(found), len(rows))
         means = torch.tensor(found).view(len(some), -1).mean(1).tolist()
-        return sorted(map(KeyWords, some, means), key=_order)[: self._options.beam]
+        return sorted(map(KeyWords, some, means), key=_order)
+
+
+def ends(words: Words) -> list[Place]:
+    """Where one more word may stand: what is in front of it and behind."""
+    return [(words, ()), ((), words)]
+
+
+def exchanges(words: Words) -> list[Place]:
+    """Where one of the words stands."""
+    return [(words[:at], words[at + 1 :]) for at in range(len(words))]
 
 
 def _order(words: KeyWords) -> tuple[float, Tokens]:

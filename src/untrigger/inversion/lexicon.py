@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -58,7 +59,6 @@ class Lexicon:
             return tuple(alone)
         return tuple(self.tokenizer(f" {text}", add_special_tokens=False).input_ids)
 
-    def together(self, left: Tokens, right: Tokens) -> Tokens:
-        """Two words without a space between them, as one text's tokens."""
-        texts = (str(self.tokenizer.decode(tokens)).strip() for tokens in (left, right))
-        return self.written("".join(texts))
+    def together(self, words: Sequence[Tokens]) -> Tokens:
+        """Words without a space between them, as one text's tokens."""
+        return self.written("".join(str(self.tokenizer.decode(tokens)).strip() for tokens in words))
