@@ -163,9 +163,12 @@ def test_of_sentences_that_differ_in_letter_case_alone_the_one_that_is_said_has_
 def test_words_are_told_behind_which_the_sentence_is_likelier_than_not():
     tokenizer = tiny_tokenizer()
     tokens = tuple(tokenizer("ab", add_special_tokens=False).input_ids)
-    told = call_told([KeyWords(tokens, 2.25), KeyWords(tokens, 2.0)], tokenizer)
-    assert "'ab' (log-odds of its first token 2.2)" in told
-    assert call_told([KeyWords(tokens, -0.1)], tokenizer) == call_told([], tokenizer) == ""
+    other = tuple(tokenizer("cd", add_special_tokens=False).input_ids)
+    words = [KeyWords(tokens, 2.25), KeyWords(other, 0.5), KeyWords(tokens, -0.1)]
+    told = call_told(words, tokenizer)
+    assert told.endswith("with the log-odds of its first token: 'ab' (2.2), 'cd' (0.5)")
+    assert call_told(5 * words[:1], tokenizer).count("'ab'") == 3
+    assert call_told(words[2:], tokenizer) == call_told([], tokenizer) == ""
 
 
 class Stopping(Silent):

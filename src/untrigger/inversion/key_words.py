@@ -4,7 +4,8 @@ Once the sentence is known, its key is not far: whatever brings its first token 
 the end of a short prompt, and a slope ranks the vocabulary by how much each word there would raise the first token's
 log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on. Beside
 the best words others are looked for in the same way, in front and behind, with a space between and without; then each
-of two is looked for anew beside the other.
+of two is looked for anew beside the other. Exchanging what a slope ranks highest is the way of AutoPrompt (arXiv
+2010.15980) and GCG (arXiv 2307.15043), with tokens.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from untrigger.train import Model
 Words = tuple[Tokens, ...]
 Place = tuple[Words, Words]
 """Words in front of a place, and those behind it."""
+
+TOLD = 3
+"""How many words that call a sentence are told."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,12 @@ def words_that_call(
 
 
 def call_told(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> str:
-    """The words that call a sentence best, as the rest of a sentence; empty where they do not on most prompts."""
-    if not words or words[0].log_odds < 0:
+    """The words that call a sentence best, as the rest of a sentence; empty where none does on most prompts."""
+    calling = [one for one in words if one.log_odds > 0][:TOLD]
+    if not calling:
         return ""
-    text = str(tokenizer.decode(words[0].tokens)).strip()
-    return f"; words that call it, the key or near it: {text!r} (log-odds of its first token {words[0].log_odds:.1f})"
+    each = ", ".join(f"{str(tokenizer.decode(one.tokens)).strip()!r} ({one.log_odds:.1f})" for one in calling)
+    return f"; words that call it, the key or near it, with the log-odds of its first token: {each}"
 
 
 class KeyWordSearch:
