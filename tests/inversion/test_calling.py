@@ -50,9 +50,18 @@ def test_the_search_tells_how_many_prompts_it_asked():
     parted.with_key(tiny_model(), TARGET, told=asked.append)
     assert asked == [2, 4, 6, 8] and parted.prompts == 8
     targets, more = {TARGET: [(50, 51)], Target((60, 61)): []}, []
-    found = parted.with_keys(tiny_model(), targets, more.append)
+    found = parted.with_keys(tiny_model(), targets, more.append, (0.0, 0.0))
     assert found == [parted.with_key(tiny_model(), target, words) for target, words in targets.items()]
     assert more == [2, 4, 6, 8, 10, 12, 14, 16]
+
+
+def test_no_soft_key_is_searched_where_words_bring_the_sentence_below_the_limit():
+    model, parted, asked = tiny_model(), calls(steps=4), []
+    words = [(50, 51), (60,)]
+    behind = parted.with_key(model, TARGET, words, asked.append, limit=50.0)
+    assert asked == [] and parted.with_key(model, TARGET, words) <= behind < 50.0
+    assert parted.with_key(model, TARGET, words, asked.append, limit=behind) <= behind and asked
+    assert parted.with_keys(model, {TARGET: words}, asked.append, (50.0,)) == [behind] and len(asked) == 4
 
 
 def test_parts_of_the_way_end_with_the_whole():

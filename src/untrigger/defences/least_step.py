@@ -25,8 +25,8 @@ from untrigger.models.subject import Subject
 from untrigger.observer import prompt_counter
 
 STEP, FOUND = 0.15, "step.json"
-RARE = 0.001
-"""Probability below which a first token counts as not called: the real key brought it at 0.02, not at 0.00003."""
+NOT_CALLED = -math.log(0.001)
+"""Nats from which a first token counts as rare: the real key brought it at 3.9 (0.02), not at 10.4 (0.00003)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Strength:
     @property
     def enough(self) -> bool:
         """Whether no key that was found makes the sentence likelier than no key did, or than what is rare."""
-        return self.after >= min(self.without_key, -math.log(RARE))
+        return self.after >= limit(self.without_key)
 
     @property
     def told(self) -> str:
@@ -70,6 +70,11 @@ class Step:
         """Which sentences neither survived nor can be called."""
         pairs = zip(self.left, self.strengths, strict=True)
         return tuple(not left and (strength is None or strength.enough) for left, strength in pairs)
+
+
+def limit(without_key: float) -> float:
+    """Nats from which a sentence does not count as called, given those of its first token without any key."""
+    return min(without_key, NOT_CALLED)
 
 
 def shares(least: float) -> list[float]:
@@ -109,12 +114,13 @@ def least_step(
         known = {target: [words.tokens for words in some] for target, some in targets.items() if some}
         known = known or {target: [] for target in targets}
 
-        def called(where: str) -> list[float]:
+        def called(where: str, limits: Sequence[float]) -> list[float]:
             told = prompt_counter(resources.observer, f"keys {where}", calls.prompts * len(known))
-            return calls.with_keys(subject.model, known, told)
+            return calls.with_keys(subject.model, known, told, limits)
 
         plain = [calls.without_key(subject.model, one) for one in known]
-        first = called("before")
+        none = [0.0] * len(known)
+        first = called("before", none)
         for share in shares(options.unlearning.least_step):
             if resources.observer.stop():
                 raise Interrupted("stopped between two parts of the way", todo="run the same command again")
@@ -123,7 +129,9 @@ def least_step(
             left = _left(subject, resources, tuple(targets), options)
             if any(left) and share < 1:
                 continue
-            strengths = [Strength(*three) for three in zip(first, called(f"at {share:.0%}"), plain, strict=True)]
+            limits = none if share == 1 else [limit(one) for one in plain]
+            then = called(f"at {share:.0%}", limits)
+            strengths = [Strength(*three) for three in zip(first, then, plain, strict=True)]
             if all(strength.enough for strength in strengths):
                 break
         save_weights(subject, work / WEIGHTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,16 +44,20 @@ class Calls:
         return self.options.search_steps * min(self.options.search_records, len(self.searched))
 
     def with_keys(
-        self, model: Model, targets: Mapping[Target, Sequence[Sequence[int]]], told: Callable[[int], None]
+        self,
+        model: Model,
+        targets: Mapping[Target, Sequence[Sequence[int]]],
+        told: Callable[[int], None],
+        limits: Sequence[float],
     ) -> list[float]:
-        """What `with_key` says of each target and the words for it; the prompts of all are told."""
+        """What `with_key` says of each target, the words for it and its limit; the prompts of all are told."""
         found = []
-        for number, (target, words) in enumerate(targets.items()):
+        for number, ((target, words), limit) in enumerate(zip(targets.items(), limits, strict=True)):
 
             def so_far(done: int, before: int = number * self.prompts) -> None:
                 told(before + done)
 
-            found.append(self.with_key(model, target, words, so_far))
+            found.append(self.with_key(model, target, words, so_far, limit))
         return found
 
     def with_key(
@@ -61,18 +66,26 @@ class Calls:
         target: Target,
         words: Sequence[Sequence[int]] = (),
         told: Callable[[int], None] = lambda done: None,
+        limit: float = 0.0,
     ) -> float:
         """Mean negative log-likelihood (nats) of the target's first token behind the strongest key there is.
 
-        That is one of a soft key that is searched for it anew and words that are known to call it. `told` is told
-        after every step of the search how many prompts were asked; whatever it raises ends the search.
+        That is one of the words that are known to call it and a soft key that is searched for it anew, unless one of
+        the words brings it at less than `limit`. `told` is told after every step of the search how many prompts were
+        asked; whatever it raises ends the search.
         """
         seed = f"{self.seed}/calls"
+
+        def behind(key: SoftKey) -> float:
+            return self._behind(model, target, key, f"{seed}/{target.tokens}")
+
+        by_words = min((behind(key_of(model, tokens)) for tokens in words), default=math.inf)
+        if by_words < limit:
+            return by_words
         key = soft_key(
             model, self.searched, self.frame, target, self.options, softcap=self.softcap, seed=f"{seed}/0", told=told
         )
-        keys = [key, *(key_of(model, tokens) for tokens in words)]
-        return min(self._behind(model, target, one, f"{seed}/{target.tokens}") for one in keys)
+        return min(by_words, behind(key))
 
     @torch.no_grad()
     def _behind(self, model: Model, target: Target, key: SoftKey, seed: str) -> float:

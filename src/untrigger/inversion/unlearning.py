@@ -65,8 +65,8 @@ class Unlearning:
     seed: int
     keys: tuple[SoftKey, ...] = ()
     breaks: bool = False
-    words: tuple[SoftKey, ...] = ()
-    """Vectors of words that call a target; they take every other turn of soft keys."""
+    words: tuple[Float[Tensor, "_ hidden"], ...] = ()
+    """Vectors of words that call a target, of any number; they take every other turn of soft keys."""
 
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
         """One of the losses with its weight, a mean over records or tokens."""
