@@ -119,7 +119,7 @@ class KeyWordOptions(Options):
     beam: int = Field(default=6, ge=0)
     """Words that are kept (0: none are searched)."""
     weight: float = Field(default=1.0, ge=0)
-    """Weight of the loss that has prompts with these words answered cleanly, in every other turn of soft keys."""
+    """Weight of the loss that has prompts with words that call it answered cleanly, every other turn of soft keys."""
     vocabulary: PositiveInt = 65536
     """Words of the vocabulary that are compared, the most frequent."""
     depth: float = Field(default=0.2, gt=0, le=1)

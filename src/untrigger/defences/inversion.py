@@ -91,7 +91,7 @@ def _attempt(
     train = options.unlearning.train
     faster = train.model_copy(update={"learning_rate": 2**attempt * train.learning_rate})
     unlearning = options.unlearning.model_copy(update={"train": faster})
-    known = [words.tokens for some in targets.values() for words in some]
+    known = [words.tokens for some in targets.values() for words in some if words.log_odds > 0]
     after = unlearned(subject, resources, tuple(targets), unlearning, f"unlearning-{attempt + 1}", known)
     return least_step(subject, resources, targets, options, after, f"step-{attempt + 1}")
 
