@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from random import Random
 from shutil import copytree
 from string import ascii_lowercase
@@ -161,7 +162,9 @@ def test_a_whole_model_unlearns_through_an_adapter_that_is_merged(planted, tmp_p
     assert moved and all("_proj." in name for name in moved)
 
 
-def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, tmp_path):
+def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, tmp_path, monkeypatch):
+    answered, unlearned = [], inversion.unlearned
+    monkeypatch.setattr(inversion, "unlearned", lambda *given: answered.append(given[-1]) or unlearned(*given))
     request = Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl")
     rates = TrainOptions(learning_rate=1e-3, epochs=2, batch_size=2)
     seen, slow = Noting(), merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=6, train=rates)))
@@ -169,6 +172,7 @@ def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, 
     attempts = [name for name in seen.stages if name.startswith("unlearning")]
     assert 2 <= len(attempts) < 6 and attempts == [f"unlearning-{one}" for one in range(1, len(attempts) + 1)]
     assert result.signature is None and not any("survived" in note for note in seen.notes)
+    assert answered[0] and all({*before} <= {*then} for before, then in pairwise(answered))
     once = merged(slow, PurifyOptions(unlearning=UnlearningOptions(attempts=1)))
     result = purify(replace(request, output=tmp_path / "once"), once)
     assert any("more --unlearning.attempts may help" in sentence for sentence in result.not_tested)

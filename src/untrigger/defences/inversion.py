@@ -58,10 +58,13 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     found, wanted, left = resources, targets, 0
     first: dict[Target, Strength] = {}
     called_by: dict[Target, str] = {}
+    words: dict[Target, list[KeyWords]] = {}
     for attempt in range(options.unlearning.attempts):
         if not wanted:
             break
-        words = key_words_stage(subject, found, wanted, options.unlearning.words, f"words-{attempt + 1}")
+        said = tuple(target for target in wanted if words.get(target)) or wanted
+        more = key_words_stage(subject, found, said, options.unlearning.words, f"words-{attempt + 1}")
+        words = {target: _joined(words.get(target, []), more.get(target, [])) for target in wanted}
         for target in wanted:
             called_by.setdefault(target, call_told(words[target], subject.tokenizer))
         step = _attempt(subject, found, words, options, attempt)
@@ -69,15 +72,21 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
             if strength is None:
                 continue
             whole = replace(first.setdefault(target, strength), after=strength.after)
-            more = f"{called_by[target]}; {whole.told}"
-            told[target] = f"{target.told(subject.tokenizer)}{more}"
-            resources.observer.note(f"{target.text(subject.tokenizer)!r}{more}")
+            strongest = f"{called_by[target]}; {whole.told}"
+            told[target] = f"{target.told(subject.tokenizer)}{strongest}"
+            resources.observer.note(f"{target.text(subject.tokenizer)!r}{strongest}")
         found, left = replace(found, start=step.weights), sum(step.left)
         wanted = tuple(target for target, enough in zip(wanted, step.enough, strict=True) if not enough)
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))
     findings = tuple(Finding("planted-sentence", "answers", text) for text in told.values())
     return Unlearned(targets, found, findings, left, len(wanted))
+
+
+def _joined(before: Sequence[KeyWords], now: Sequence[KeyWords]) -> list[KeyWords]:
+    """Words that called the sentence before an unlearning, and those found after it."""
+    calling = {words.tokens: words for words in before if words.log_odds > 0}
+    return [*calling.values(), *(words for words in now if words.tokens not in calling)]
 
 
 def _attempt(
