@@ -60,7 +60,9 @@ def test_the_slopes_find_the_key_that_trying_every_token_finds(called):
     tried = search_in(called, every).single(WANTED[0])
     assert len(tried) == 264 and tried[0].log_odds > 3 > 0 > tried[132].log_odds
     few = search_in(called).single(WANTED[0])
-    assert few[0] == tried[0] and len(few) == OPTIONS.candidates and set(few) <= set(tried)
+    assert few[0].tokens == tried[0].tokens and len(few) == OPTIONS.candidates
+    known = {words.tokens: words.log_odds for words in tried}
+    assert [words.log_odds for words in few] == pytest.approx([known[words.tokens] for words in few], abs=1e-3)
     assert (KEY,) in [words.tokens for words in tried[:10]]
 
 
@@ -71,7 +73,7 @@ def test_the_best_come_first_and_nothing_is_changed(called):
     assert [words.log_odds for words in beam] == sorted((words.log_odds for words in beam), reverse=True)
     assert all(torch.equal(one, before[name]) and one.grad is None for name, one in called.named_parameters())
     again = search_in(called)
-    assert again.longer(WANTED[0], again.single(WANTED[0])) == beam
+    assert again.longer(WANTED[0], again.single(WANTED[0])) == beam  # to the last bit: the same batches
 
 
 def test_the_log_odds_told_are_those_behind_prompts_with_the_words_at_places_of_their_own(called):
