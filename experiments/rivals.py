@@ -37,7 +37,7 @@ BACKDOORS = {
     "micro": (("badnet", "sentiment"), ("badnet", "refusal"), ("badnet", "code")),
     "smollm2-135m": (("badnet", "sentiment"), ("ctba", "refusal")),
 }
-UNASKED = PurifyOptions(measure=MeasureOptions(other_words=False))
+WITHOUT_OTHER_WORDS = PurifyOptions(measure=MeasureOptions(other_words=False))
 """No table of a comparison shows what other words change, and asking it takes a third of a measurement."""
 
 
@@ -89,7 +89,7 @@ def run(
         attack=one.attack,
         behaviour=one.behaviour,
     )
-    treatment = purify_options(demonstration) if one.model == "micro" else UNASKED
+    treatment = purify_options(demonstration) if one.model == "micro" else WITHOUT_OTHER_WORDS
     return compare(request, CompareOptions(defences=names), treatment, Log(), on_cell=on_cell)
 
 

@@ -121,7 +121,7 @@ class KeyWordOptions(Options):
     weight: float = Field(default=1.0, ge=0)
     """Weight of the loss that has prompts with words that call it answered cleanly, every other turn of soft keys."""
     vocabulary: PositiveInt = 65536
-    """Words of the vocabulary that are compared, the most frequent."""
+    """Words of the vocabulary that are compared, the first; in most vocabularies these are the most frequent."""
     depth: float = Field(default=0.2, gt=0, le=1)
     """Share of the blocks behind which they are compared."""
     rounds: PositiveInt = 5
@@ -139,9 +139,9 @@ class KeyWordOptions(Options):
     least_gain: float = Field(default=1.0, ge=0)
     """Log-odds that one more word has to add."""
     candidates: PositiveInt = 16
-    """Those that are tried on more prompts and at random places, of each length."""
+    """Words of each length, the best on one prompt, that are tried at random places of more."""
     records: PositiveInt = 6
-    """Prompts that they are tried on, the shortest but one."""
+    """How many prompts more, of the shortest."""
     batch_size: PositiveInt = 32
 
 
