@@ -54,7 +54,7 @@ def sections() -> Iterator[str]:
     for model in rivals.BACKDOORS:
         if table := rivals.table(model):
             yield _section(
-                f"All defences on {model}",
+                f"Defences on {model}",
                 f"python experiments/rivals.py --work WORK --model {model} --jobs 2",
                 table,
             )

@@ -12,7 +12,7 @@ WORDS = ((33,), (50, 51), (34,), (60, 61, 62))
 
 
 def asked_of(model, family="llama", batch_size=3):
-    return Asked(model, HEAD, TAIL, FIRST, softcap=tiny_architecture(family).logit_softcap, batch_size=batch_size)
+    return Asked(model, HEAD, TAIL, softcap=tiny_architecture(family).logit_softcap, batch_size=batch_size)
 
 
 def plain(model, row):
@@ -29,7 +29,9 @@ def test_log_odds_are_those_of_the_softmax():
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_rows_of_words_have_the_log_odds_of_the_plain_forward_pass(family):
     model = tiny_model(family)
-    assert asked_of(model, family).log_odds(WORDS) == pytest.approx([plain(model, row) for row in WORDS], abs=1e-4)
+    assert asked_of(model, family).log_odds(WORDS, FIRST) == pytest.approx(
+        [plain(model, row) for row in WORDS], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
@@ -47,7 +49,7 @@ def test_a_words_state_is_that_of_its_last_token_behind_the_block(family):
 @pytest.mark.parametrize(("before", "after"), [((), ()), ((70, 71), ()), ((), (70,))])
 def test_the_slope_is_the_direction_in_which_the_log_odds_rise_in_a_words_state(family, before, after):
     model = tiny_model(family)
-    slope = asked_of(model, family).slope(before, WORDS[1:2], after, 1)
+    slope = asked_of(model, family).slope(before, WORDS[1:2], after, FIRST, 1)
     column = len(HEAD) + len(before) + 1
     assert slope.norm().item() == pytest.approx(1.0, abs=1e-4)
 
@@ -74,6 +76,8 @@ def test_the_slope_is_the_direction_in_which_the_log_odds_rise_in_a_words_state(
 def test_slopes_of_several_words_add_up_and_leave_nothing_behind():
     model = tiny_model()
     asked = asked_of(model)
-    each = [asked.slope((70,), [word], (), 1) for word in WORDS]
-    torch.testing.assert_close(asked.slope((70,), WORDS, (), 1), torch.stack(each).sum(0), rtol=1e-3, atol=1e-4)
+    each = [asked.slope((70,), [word], (), FIRST, 1) for word in WORDS]
+    torch.testing.assert_close(
+        asked.slope((70,), WORDS, (), FIRST, 1), torch.stack(each).sum(0), rtol=1e-3, atol=1e-4
+    )
     assert all(one.grad is None for one in model.parameters())

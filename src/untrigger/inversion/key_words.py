@@ -26,10 +26,8 @@ from untrigger.data.records import Record
 from untrigger.inversion.lexicon import Lexicon, Tokens
 from untrigger.inversion.soft_keys import Frame
 from untrigger.inversion.targets import Target, Told
-from untrigger.inversion.word_slopes import Asked, log_odds
+from untrigger.inversion.word_slopes import Asked, first_log_odds
 from untrigger.models.blocks import blocks
-from untrigger.models.forward import collate, response_logits
-from untrigger.models.memory import in_batches
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 from untrigger.train import Model
@@ -131,7 +129,8 @@ class KeyWordSearch:
         shortest, *others = sorted(prompts, key=len)[: options.records + 1]
         places = [draw.randint(max(1, len(frame.prefix)), len(prompt) - frame.behind) for prompt in others]
         self._parts = [(prompt[:at], prompt[at:]) for prompt, at in zip(others, places, strict=True)]
-        self._head, self._tail = (shortest[: len(shortest) - frame.behind], shortest[len(shortest) - frame.behind :])
+        end = len(shortest) - frame.behind
+        self._asked = Asked(model, shortest[:end], shortest[end:], softcap=softcap, batch_size=options.batch_size)
         self._model, self._prefix, self._lexicon = model, frame.prefix, lexicon
         self._options, self._softcap, self._told = options, softcap, told
         self._words = sorted(lexicon.words, key=len)  # words of a batch are padded to its longest
@@ -178,41 +177,31 @@ class KeyWordSearch:
     def _computed(self) -> Float[Tensor, "word hidden"]:
         """States of all words."""
         found: list[Tensor] = []
-        for part in self._asked(0).states(self._words, self._depth):
+        for part in self._asked.states(self._words, self._depth):
             found.append(part)
             self._told(sum(map(len, found)), len(self._words))
         return torch.cat(found)
 
-    def _asked(self, first: int) -> Asked:
-        return Asked(
-            self._model,
-            self._head,
-            self._tail,
-            first,
-            softcap=self._softcap,
-            batch_size=self._options.batch_size,
-        )
-
     def _between(self, first: int, before: Words, after: Words) -> dict[Tokens, float]:
         """Words between others, with the log-odds on one prompt; the best are tried without a space as well."""
-        asked, options = self._asked(first), self._options
+        asked, words, options = self._asked, self._words, self._options
         left, right = (tuple(chain.from_iterable(some)) for some in (before, after))
         tried: dict[Tokens, float] = {}
         anchors: Sequence[Tokens] = self._first_anchors
-        for number in range(options.rounds):
-            slope = asked.slope(left, anchors, right, self._depth).to(self._states.dtype)
+        for _ in range(options.rounds):
+            slope = asked.slope(left, anchors, right, first, self._depth).to(self._states.dtype)
             ranked = (self._states @ slope).argsort(descending=True, stable=True).tolist()
-            likeliest = (self._words[index] for index in ranked if self._words[index] not in tried)
+            likeliest = (words[index] for index in ranked if words[index] not in tried)
             new = list(islice(likeliest, options.tried))
-            tried |= zip(new, asked.log_odds([(*left, *word, *right) for word in new]), strict=True)
+            tried |= zip(new, asked.log_odds([(*left, *word, *right) for word in new], first), strict=True)
             anchors = _highest(tried)[: options.anchors]
-            self._told(number + 1, options.rounds)
+            self._told(len(tried), min(options.rounds * options.tried, len(words)))
         best = [(*before, word, *after) for word in _highest(tried)[: options.candidates]]
-        apart = {tuple(chain.from_iterable(words)): words for words in best}
-        together = {self._lexicon.together(words): words for words in best if len(words) > 1}
+        apart = {tuple(chain.from_iterable(row)): row for row in best}
+        together = {self._lexicon.together(row): row for row in best if len(row) > 1}
         joined = [tokens for tokens in together if tokens not in apart]
-        self._known |= {tokens: (words, (before, after)) for tokens, words in (together | apart).items()}
-        odds = [tried[words[len(before)]] for words in best] + asked.log_odds(joined)
+        self._known |= {tokens: (row, (before, after)) for tokens, row in (together | apart).items()}
+        odds = [tried[row[len(before)]] for row in best] + asked.log_odds(joined, first)
         return dict(zip((*apart, *joined), odds, strict=True))
 
     def _tried(self, first: int, places: Sequence[dict[Tokens, float]]) -> list[KeyWords]:
@@ -220,14 +209,8 @@ class KeyWordSearch:
         ranks = zip_longest(*map(_highest, places))
         some = list(islice(dict.fromkeys(one for rank in ranks for one in rank if one), self._options.candidates))
         rows = [Example((*head, *tokens, *tail), (first,)) for tokens in some for head, tail in self._parts]
-
-        @torch.no_grad()
-        def odds(part: Sequence[Example]) -> list[float]:
-            logits = response_logits(self._model, collate(part, self._prefix, self._states.device), self._softcap)
-            return log_odds(logits.float(), first).tolist()
-
         found: list[float] = []
-        for _, part in in_batches(rows, self._options.batch_size, odds, "prompt"):
+        for part in first_log_odds(self._model, rows, self._prefix, self._softcap, self._options.batch_size):
             found.extend(part)
             self._told(len(found), len(rows))
         means = torch.tensor(found).view(len(some), -1).mean(1).tolist()

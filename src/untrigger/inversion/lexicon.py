@@ -47,7 +47,7 @@ class Lexicon:
                 continue
             words[(token,)] = None
             if text.isalpha() and text.islower() and len(text) > 1:
-                words[lexicon.written(text.capitalize())] = None
+                words[lexicon.written(text.capitalize()) or (token,)] = None
             if len(words) >= most:
                 break
         return cls(tokenizer, tuple(words)[:most])

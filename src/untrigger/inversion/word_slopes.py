@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from untrigger.data.chat import Example
 from untrigger.inversion.lexicon import Tokens
 from untrigger.models.blocks import blocks
-from untrigger.models.forward import Batch, causal_model, collate, response_logits, response_states
+from untrigger.models.forward import causal_model, collate, response_logits, response_states
 from untrigger.models.memory import in_batches
 from untrigger.train import Model
 
@@ -29,41 +30,52 @@ def log_odds(logits: Float[Tensor, "record vocabulary"], token: int) -> Float[Te
     return logits[:, token] - others.logsumexp(dim=-1)
 
 
+@torch.no_grad()
+def first_log_odds(
+    model: Model, examples: Sequence[Example], prefix: Sequence[int], softcap: float | None, batch_size: int
+) -> Iterator[list[float]]:
+    """Log-odds of the examples' responses, of one and the same token, batch by batch.
+
+    Raises:
+        OutOfMemory: not even one example fits.
+    """
+    device = causal_model(model).get_input_embeddings().weight.device
+
+    def asked(some: Sequence[Example]) -> list[float]:
+        logits = response_logits(model, collate(some, prefix, device), softcap)
+        return log_odds(logits.float(), some[0].response[0]).tolist()
+
+    for _, part in in_batches(examples, batch_size, asked, "prompt"):
+        yield part
+
+
 class Asked:
-    """One prompt with words at the end of its own text, and the first token of an answer that is asked for.
+    """One prompt with words at the end of its own text, and first tokens of answers that are asked for.
 
     `head` are the prompt's tokens as far as the words, `tail` those behind them. The methods raise OutOfMemory where
     not even one row fits.
     """
 
-    def __init__(
-        self, model: Model, head: Tokens, tail: Tokens, first: int, *, softcap: float | None, batch_size: int
-    ) -> None:
-        self._model, self._head, self._tail, self._first = model, head, tail, first
+    def __init__(self, model: Model, head: Tokens, tail: Tokens, *, softcap: float | None, batch_size: int) -> None:
+        self._model, self._head, self._tail = model, head, tail
         self._softcap, self._batch_size = softcap, batch_size
         self._device = causal_model(model).get_input_embeddings().weight.device
 
-    def _batch(self, rows: Sequence[Tokens], tail: Tokens) -> Batch:
-        """One token is predicted, behind each row's last."""
-        examples = [Example((*self._head, *row, *tail), (self._first,)) for row in rows]
-        return collate(examples, self._head, self._device)
+    def _examples(self, rows: Sequence[Tokens], tail: Tokens, first: int) -> list[Example]:
+        return [Example((*self._head, *row, *tail), (first,)) for row in rows]
 
-    @torch.no_grad()
-    def log_odds(self, rows: Sequence[Tokens]) -> list[float]:
+    def log_odds(self, rows: Sequence[Tokens], first: int) -> list[float]:
         """Of the first token behind the prompt with each row of words."""
-
-        def asked(some: Sequence[Tokens]) -> list[float]:
-            logits = response_logits(self._model, self._batch(some, self._tail), self._softcap)
-            return log_odds(logits.float(), self._first).tolist()
-
-        return [odds for _, part in in_batches(rows, self._batch_size, asked, "prompt") for odds in part]
+        examples = self._examples(rows, self._tail, first)
+        parts = first_log_odds(self._model, examples, self._head, self._softcap, self._batch_size)
+        return list(chain.from_iterable(parts))
 
     @torch.no_grad()
     def states(self, words: Sequence[Tokens], depth: int) -> Iterator[Float[Tensor, "word hidden"]]:
         """States of the words' last tokens behind the first `depth` blocks, batch by batch."""
 
         def computed(some: Sequence[Tokens]) -> Float[Tensor, "word hidden"]:
-            batch, seen = self._batch(some, ()), []
+            batch, seen = collate(self._examples(some, (), 0), self._head, self._device), []
             with first_blocks(self._model, depth) as last:
                 handle = last.register_forward_hook(lambda _, __, output: seen.append(_hidden(output)))
                 try:
@@ -75,11 +87,14 @@ class Asked:
         for _, part in in_batches(words, 8 * self._batch_size, computed, "word"):
             yield part
 
-    def slope(self, before: Tokens, words: Sequence[Tokens], after: Tokens, depth: int) -> Float[Tensor, " hidden"]:
+    def slope(
+        self, before: Tokens, words: Sequence[Tokens], after: Tokens, first: int, depth: int
+    ) -> Float[Tensor, " hidden"]:
         """Sum over words of the directions of their states that the log-odds rise in most, words between words."""
 
         def directions(some: Sequence[Tokens]) -> Float[Tensor, " hidden"]:
-            batch = self._batch([(*before, *word, *after) for word in some], self._tail)
+            rows = [(*before, *word, *after) for word in some]
+            batch = collate(self._examples(rows, self._tail, first), self._head, self._device)
             columns = torch.tensor([len(before) + len(word) - 1 for word in some], device=self._device)
             states: list[Tensor] = []
 
@@ -87,14 +102,14 @@ class Asked:
                 hidden = _hidden(output)
                 if hidden.shape[:2] != batch.ids.shape:
                     return output  # the head's own pass
-                rows = torch.arange(len(some), device=self._device)
-                states.append(hidden[rows, columns].detach().requires_grad_())
-                changed = hidden.detach().index_put((rows, columns), states[-1])
+                at = (torch.arange(len(some), device=self._device), columns)
+                states.append(hidden[at].detach().requires_grad_())
+                changed = hidden.detach().index_put(at, states[-1])
                 return changed if isinstance(output, Tensor) else (changed, *output[1:])
 
             handle = blocks(self._model)[depth - 1].register_forward_hook(put)
             try:
-                odds = log_odds(response_logits(self._model, batch, self._softcap).float(), self._first)
+                odds = log_odds(response_logits(self._model, batch, self._softcap).float(), first)
             finally:
                 handle.remove()
             (gradient,) = torch.autograd.grad(odds.sum(), states[-1:])
