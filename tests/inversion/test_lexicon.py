@@ -57,3 +57,10 @@ def test_of_a_vocabulary_without_spaces_every_token_that_can_be_written_is_a_wor
     made = tiny_tokenizer()
     texts = [made.decode(tokens) for tokens in Lexicon.of(made, 10**6).words]
     assert sorted(texts) == sorted(chr(number) for number in range(33, 127))
+
+
+def test_words_side_by_side_make_no_special_token():
+    made = tiny_tokenizer()
+    lexicon = Lexicon(made, ())
+    row = lexicon.together((lexicon.written("<|im_"), lexicon.written("end|>")))
+    assert made.decode(row).strip() == "<|im_end|>" and not set(row) & set(made.all_special_ids)

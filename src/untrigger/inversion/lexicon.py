@@ -53,11 +53,15 @@ class Lexicon:
         return cls(tokenizer, tuple(words)[:most])
 
     def written(self, text: str) -> Tokens:
-        """The tokens of a text behind a space, whether the tokenizer writes that space by itself or not."""
-        alone = self.tokenizer(text, add_special_tokens=False).input_ids
-        if alone and begins_with_space(self.tokenizer, alone[0]):
-            return tuple(alone)
-        return tuple(self.tokenizer(f" {text}", add_special_tokens=False).input_ids)
+        """The tokens of a text behind a space, whether the tokenizer writes that space by itself or not.
+
+        What reads like a special token is a text as any other: nobody can write the token.
+        """
+        alone, spaced = (
+            self.tokenizer(one, add_special_tokens=False, split_special_tokens=True).input_ids
+            for one in (text, f" {text}")
+        )
+        return tuple(alone if alone and begins_with_space(self.tokenizer, alone[0]) else spaced)
 
     def together(self, words: Sequence[Tokens]) -> Tokens:
         """Words without a space between them, as one text's tokens."""
