@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -202,13 +203,16 @@ def _digest(options: VariantOptions) -> str:
     return blake2b(options.model_dump_json().encode(), digest_size=6).hexdigest()
 
 
-def ablated(planted: Planted, work: Path, n: int, variations: list[str], store: Callable[[Ablation], None]) -> None:
-    """Plants the suspect unless that is done, and runs what is missing."""
+@contextmanager
+def ready(
+    planted: Planted, work: Path, n: int, what: str
+) -> Iterator[tuple[Suspect, Prepared, PurifyOptions, RunFolder]]:
+    """A suspect, planted unless that is done, its clean records, its options in force and an experiment's run."""
     demonstration = planted.demonstration(work)
     files = demo_files(demonstration, Log())
     request = Request(
         model=str(plant(demonstration, files, Log())),
-        output=work / f"ablation-{planted.name}",
+        output=work / f"{what}-{planted.name}",
         base=planted.model if planted.access == "adapter" else None,
         data=files.defence if files else None,
         prompts=files.prompts if files else None,
@@ -222,7 +226,13 @@ def ablated(planted: Planted, work: Path, n: int, variations: list[str], store: 
     suspect = Suspect(subject, chat, known, request.data, request.prompts, options.measure, options.seed, Log())
     identity = {"suspect": planted.name, "seed": options.seed, "prompts": n}
     with open_run(request.output, identity, Log().stage, flag="--work") as run:
-        bench = Bench(planted, suspect, prepare(suspect, run), options, run)
+        yield suspect, prepare(suspect, run), options, run
+
+
+def ablated(planted: Planted, work: Path, n: int, variations: list[str], store: Callable[[Ablation], None]) -> None:
+    """Plants the suspect unless that is done, and runs what is missing."""
+    with ready(planted, work, n, "ablation") as (suspect, prepared, options, run):
+        bench = Bench(planted, suspect, prepared, options, run)
         for variation in variations:
             store(bench.ablation(variation))
 

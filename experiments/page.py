@@ -11,6 +11,7 @@ import attacks
 import calibration
 import grid
 import rivals
+import unlearning
 
 from untrigger.report.analysis import AnalysisResult, markdown_text
 
@@ -72,6 +73,12 @@ def sections() -> Iterator[str]:
             "One option changed at a time, on development backdoors",
             "python experiments/ablation.py --work WORK --suspect NAME --variations NAMES",
             ablation.table(),
+        )
+    if unlearning.stored():
+        yield _section(
+            "Planted sentences unlearned, one option changed at a time, on development backdoors",
+            "python experiments/unlearning.py --work WORK --suspect NAME --variations NAMES",
+            unlearning.table(),
         )
 
 

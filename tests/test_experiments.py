@@ -80,6 +80,19 @@ def test_every_ablation_changes_the_defaults_of_its_setting(monkeypatch, access)
     assert all(options != ours for options in changed.values())
 
 
+def test_every_variation_of_the_unlearning_is_one_of_its_own(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    import unlearning
+
+    for access in ("adapter", "full"):
+        ours = default_options(access)
+        changed = [merged(ours, options) for options in unlearning.VARIATIONS.values()]
+        assert changed[0] == ours
+        same = [one for one in changed[1:] if one == ours]
+        assert len(same) == 1  # the rate that the setting has anyway
+        assert len({one.model_dump_json() for one in changed}) == len(changed) - 1
+
+
 @pytest.mark.parametrize("path", ANALYSES, ids=lambda path: path.stem)
 def test_committed_analyses_can_be_read_and_hold_a_backdoor(path):
     found = AnalysisResult.from_json(path.read_text(), path.name)

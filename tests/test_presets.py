@@ -54,6 +54,12 @@ def test_what_was_set_by_nobody_does_not_count_as_set():
     assert merged(adapter, given).repair.train.epochs == 7
 
 
+def test_planted_sentences_are_looked_for_in_both_settings_and_where_there_is_none_only_an_adapter_is_treated():
+    further = {access: default_options(access).unlearning.further for access in ("adapter", "full")}
+    assert further == {"adapter": "unfound", "full": "survived"}
+    assert all(default_options(access).inversion.enable for access in further)
+
+
 def test_an_adapter_is_unlearned_as_a_whole_model_is_but_for_the_rate():
     adapter, whole = (default_options(access).unlearning.train for access in ("adapter", "full"))
     assert adapter.learning_rate == 2 * whole.learning_rate

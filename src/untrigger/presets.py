@@ -55,12 +55,12 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
 def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps.
 
-    Sentences are looked for in whole models alone: in adapters the signature does without, in less time. If it is
-    asked for, an adapter is unlearned at twice a whole model's rate, since one training was seen to suffice then.
+    Planted sentences are looked for in both; an adapter is unlearned at twice a whole model's rate, since one
+    training was seen to suffice then. Where none is found an adapter gets the signature's treatment, a whole model
+    stays as it is.
     """
     if access == "adapter":
         return PurifyOptions(
-            inversion=InversionOptions(enable=False),
             signature=SignatureOptions(ratio=0.5),
             suppress=SuppressOptions(remainder=0.5),
             unlearning=UnlearningOptions(train=TrainOptions(learning_rate=7e-4, epochs=1, embeddings=False)),

@@ -125,6 +125,41 @@ def test_a_word_of_two_is_exchanged_for_a_better_one_beside_the_other(monkeypatc
     assert search.longer(40, search.single(40))[0] == KeyWords((4, 2), 5.0)
 
 
+def test_words_near_the_key_are_exchanged_however_well_they_call_it(monkeypatch):
+    monkeypatch.setattr(f"{__name__}.PAIRED", {(1,): 1.0, (1, 2): 6.0, (4, 2): 8.0, (4, 2, 9): 9.9})
+    options = KeyWordOptions(longest=3, leads=1, least_gain=1.0, enough=5.0)
+    search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
+    assert search.longer(40, search.single(40))[0] == KeyWords((4, 2), 8.0)
+
+
+class Ranked:
+    """Ranks ten words as they come; each has log-odds of its own."""
+
+    ODDS = (0.0, -1.0, 1.0, -1.0, 2.0, -1.0, -1.0, 9.0, 0.0, 0.0)
+
+    def slope(self, before, words, after, first, depth):
+        return torch.tensor([-1.0])
+
+    def log_odds(self, rows, first):
+        return [self.ODDS[token] for (token,) in rows]
+
+
+@pytest.mark.parametrize(("rounds", "tried"), [(1, 2), (2, 7), (3, 10)])
+def test_a_place_is_searched_until_some_rounds_bring_no_better_word(monkeypatch, rounds, tried):
+    options = OPTIONS.model_copy(update={"rounds": rounds, "tried": 1, "candidates": 10})
+    counts = []
+    search = search_in(tiny_model(), options, told=lambda done, total: counts.append((done, total)))
+    counts.clear()
+    monkeypatch.setattr(search, "_asked", Ranked())
+    monkeypatch.setattr(search, "_words", [(token,) for token in range(10)])
+    monkeypatch.setattr(search, "_states", torch.arange(10.0)[:, None])
+    assert list(search._between(40, (), ())) == sorted(
+        ((token,) for token in range(tried)), key=lambda word: -Ranked.ODDS[word[0]]
+    )
+    assert [done for done, _ in counts] == list(range(1, tried + 1))
+    assert counts[-1][1] == tried if tried < 10 else counts[-1][1] >= 10
+
+
 def test_leads_that_were_found_at_one_place_count_once(monkeypatch):
     paired = {(1,): 1.0, (1, 2): 3.0, (1, 3): 2.9, (5, 1): 2.0, (5, 6): 5.0}
     monkeypatch.setattr(f"{__name__}.PAIRED", paired)

@@ -85,7 +85,7 @@ class InversionOptions(Options):
     """The search for sentences that the model completes in the same way whatever it is asked."""
 
     enable: bool = True
-    """Search for them, and unlearn those that are found; of adapters, false if not set."""
+    """Search for them, and unlearn those that are found."""
     prompts: int = Field(default=4, ge=2, le=64)
     """Prompts that must agree on every token."""
     least_probability: float = Field(default=0.5, gt=0, le=1)
@@ -124,8 +124,9 @@ class KeyWordOptions(Options):
     """Words of the vocabulary that are compared, the first; in most vocabularies these are the most frequent."""
     depth: float = Field(default=0.2, gt=0, le=1)
     """Share of the blocks behind which they are compared."""
-    rounds: PositiveInt = 5
-    """Rounds of a search; each takes the slope at the best words so far and tries the likeliest that are new."""
+    rounds: PositiveInt = 3
+    """Rounds without a better word that end a search; each takes the slope at the best words so far and tries the
+    likeliest that are new."""
     anchors: PositiveInt = 16
     """Words that the slope is taken at."""
     tried: PositiveInt = 32

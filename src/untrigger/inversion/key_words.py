@@ -147,10 +147,12 @@ class KeyWordSearch:
         """Words that these grow to, as long as that helps: one more at an end, then others in the place of each."""
         seen: set[Place] = {((), ())}
         for _ in range(self._options.longest - 1):
+            if tried[0].log_odds >= self._options.enough:
+                break
             grown = self._improved(first, tried, ends, seen)
             if grown is tried:
                 break
-            while grown is not tried:
+            while grown is not tried:  # however well they call it: words near the key do, and are not the key
                 tried, grown = grown, self._improved(first, grown, exchanges, seen)
         return tried
 
@@ -159,7 +161,7 @@ class KeyWordSearch:
     ) -> list[KeyWords]:
         """These and what words at new places of the leads among them make; themselves if that adds too little."""
         new = [place for lead in self._leads(tried) for place in places(lead) if place not in seen]
-        if tried[0].log_odds >= self._options.enough or not new:
+        if not new:
             return tried
         seen.update(new)
         grown = self._tried(first, [self._between(first, *place) for place in dict.fromkeys(new)])
@@ -188,20 +190,23 @@ class KeyWordSearch:
         left, right = (tuple(chain.from_iterable(some)) for some in (before, after))
         tried: dict[Tokens, float] = {}
         anchors: Sequence[Tokens] = self._first_anchors
-        for _ in range(options.rounds):
+        best, vain = -torch.inf, 0
+        while vain < options.rounds and len(tried) < len(words):
             slope = asked.slope(left, anchors, right, first, self._depth).to(self._states.dtype)
             ranked = (self._states @ slope).argsort(descending=True, stable=True).tolist()
             likeliest = (words[index] for index in ranked if words[index] not in tried)
             new = list(islice(likeliest, options.tried))
             tried |= zip(new, asked.log_odds([(*left, *word, *right) for word in new], first), strict=True)
             anchors = _highest(tried)[: options.anchors]
-            self._told(len(tried), min(options.rounds * options.tried, len(words)))
-        best = [(*before, word, *after) for word in _highest(tried)[: options.candidates]]
-        apart = {tuple(chain.from_iterable(row)): row for row in best}
-        together = {self._lexicon.together(row): row for row in best if len(row) > 1}
+            vain = 0 if tried[anchors[0]] > best else vain + 1
+            best = tried[anchors[0]]
+            self._told(len(tried), len(tried) + (options.rounds - vain) * options.tried)
+        rows = [(*before, word, *after) for word in _highest(tried)[: options.candidates]]
+        apart = {tuple(chain.from_iterable(row)): row for row in rows}
+        together = {self._lexicon.together(row): row for row in rows if len(row) > 1}
         joined = [tokens for tokens in together if tokens not in apart]
         self._known |= {tokens: (row, (before, after)) for tokens, row in (together | apart).items()}
-        odds = [tried[row[len(before)]] for row in best] + asked.log_odds(joined, first)
+        odds = [tried[row[len(before)]] for row in rows] + asked.log_odds(joined, first)
         return dict(zip((*apart, *joined), odds, strict=True))
 
     def _tried(self, first: int, places: Sequence[dict[Tokens, float]]) -> list[KeyWords]:
