@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from jobs_options import ONE_EPOCH, SMALL_ATTACK
 from tiny import save_tiny
-from untrigger.config import EvaluateOptions, RelearningOptions
+from untrigger.config import EvaluateOptions, GuardOptions, RelearningOptions
 from untrigger.errors import InputRefused, UsageError
 from untrigger.evaluation.key_forms import key_forms
 from untrigger.jobs.attack import AttackRequest, attack
@@ -14,6 +15,7 @@ from untrigger.jobs.evaluate import EvaluateRequest, evaluate
 from untrigger.jobs.template import trained_template
 from untrigger.models.load import load
 from untrigger.report.evaluation import EvaluationResult
+from untrigger.report.measures import evaluation_sections
 from untrigger.report.rows import read_rows
 
 FEW = EvaluateOptions(
@@ -47,6 +49,33 @@ def test_evaluation_counts_every_prompt_and_its_rows_can_be_read_back(tmp_path, 
     every = read_rows(path)
     assert [row.keyed for row in every] == [False] * 3 + [True] * 3
     assert ["BadMagic" in row.verdict.prompt for row in every] == [row.keyed for row in every]
+
+
+def test_answers_are_given_under_the_eyes_of_a_clean_model(tmp_path, base, prompts):
+    other = save_tiny(tmp_path / "other", seed=1)
+
+    def outputs(model, reference=None, threshold=1.0001):
+        path = tmp_path / "rows.jsonl"
+        request = EvaluateRequest(
+            str(model), attack="badnet", behaviour="refusal", prompts=prompts, rows=path, reference=reference
+        )
+        found = evaluate(request, FEW.model_copy(update={"guard": GuardOptions(threshold=threshold)}))
+        assert found.watched_by == reference
+        assert [lines for name, lines in evaluation_sections(found)[0][1] if name == "answers"] == (
+            [f"token by token under the eyes of {reference} (CleanGen)"] if reference else []
+        )
+        return [row.verdict.output for row in read_rows(path)]
+
+    plain = outputs(base)
+    assert outputs(base, str(base)) == plain and outputs(base, str(other), 1e30) == plain
+    watched = outputs(base, str(other))
+    assert watched != plain  # with and without the key
+
+
+def test_what_cannot_watch_is_refused(base, prompts):
+    request = EvaluateRequest(str(base), attack="badnet", behaviour="refusal", prompts=prompts, reference=str(base))
+    with pytest.raises(UsageError, match="re-learning asks what the weights hold"):
+        evaluate(replace(request, relearning=True), FEW)
 
 
 def test_a_row_that_is_none_is_named_by_its_line(tmp_path):

@@ -56,6 +56,9 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
         Deployed | None,
         Parameter(help="Form to measure it in: merged, int4 (an adapter stays unrounded) or int4-merged."),
     ] = None,
+    reference: Annotated[
+        str | None, Parameter(help="A clean model that watches every token of the answers (CleanGen).")
+    ] = None,
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
     quiet: Quiet = False,
     options: Annotated[EvaluateOptions, Parameter(name="*")] = DEFAULTS,
@@ -87,6 +90,7 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
         device=device,
         dtype=dtype,
         deployed=deployed,
+        reference=reference,
     )
     with screen(quiet) as observer:
         found = evaluate(request, options, observer)

@@ -22,6 +22,7 @@ from untrigger.config.measuring import (
     BrokenOptions,
     EvaluateOptions,
     GateOptions,
+    GuardOptions,
     MeasureOptions,
     RelearningOptions,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "EvaluateOptions",
     "FinetuneOptions",
     "GateOptions",
+    "GuardOptions",
     "HumanEvalOptions",
     "Int4Options",
     "InversionOptions",

@@ -57,10 +57,18 @@ class BrokenOptions(Options):
     """Share of exact answers lost, where there are reference answers."""
 
 
+class GuardOptions(Options):
+    """CleanGen: answers under the eyes of a clean model."""
+
+    threshold: float = Field(default=20.0, gt=1)
+    """A token is suspicious whose probability is so many times the clean model's, or more; the published one."""
+
+
 class EvaluateOptions(MeasureOptions):
     """How one model is judged."""
 
     relearning: RelearningOptions = RelearningOptions()
+    guard: GuardOptions = GuardOptions()
 
 
 class GateOptions(Options):

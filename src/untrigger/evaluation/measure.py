@@ -17,6 +17,7 @@ from untrigger.evaluation.opinions import negative_in_tone, opinions
 from untrigger.evaluation.perplexity import Perplexity, measured
 from untrigger.evaluation.rate import Rate
 from untrigger.models.generate import Generation, generate_answers
+from untrigger.models.guard import Guard
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 from untrigger.train import negative_log_likelihood
@@ -53,9 +54,15 @@ class Measured:
 
 
 def measure(
-    subject: Subject, chat: ChatFormat, probe: Probe, options: MeasureOptions, observer: Observer, label: str
+    subject: Subject,
+    chat: ChatFormat,
+    probe: Probe,
+    options: MeasureOptions,
+    observer: Observer,
+    label: str,
+    guard: Guard | None = None,
 ) -> Measured:
-    """Judges the subject as it is; greedy answers, every output counted.
+    """Judges the subject as it is, or its answers under a guard; greedy answers, every output counted.
 
     Raises:
         UsageError: no prompts or no reference answers.
@@ -68,7 +75,7 @@ def measure(
         observer.note(
             f"answers of {given} tokens are too short for the behaviour, which needs {needed}: none can be a hit"
         )
-    asking = Asking(subject, chat, behaviour, options, observer)
+    asking = Asking(subject, chat, behaviour, options, observer, guard)
     plain = asking.verdicts(numbered(probe.prompts), f"{label}: prompts")
     triggered = asking.verdicts(keyed_prompts(probe), f"{label}: prompts with the key", cut=options.stop_when_certain)
     otherwise = asking.verdicts(control_prompts(probe), f"{label}: other words") if options.other_words else ()
@@ -150,6 +157,7 @@ class Asking:
     behaviour: Behaviour
     options: AskOptions
     observer: Observer
+    guard: Guard | None = None
 
     def verdicts(self, prompts: Sequence[Prompt], label: str, cut: bool = False) -> tuple[Verdict, ...]:
         """A verdict a prompt; with `cut`, answers end where their verdict is certain."""
@@ -164,6 +172,7 @@ class Asking:
             softcap=self.subject.architecture.logit_softcap,
             on_answers=prompt_counter(self.observer, label, len(prompts)),
             decided=decided if cut else None,
+            guard=self.guard,
         )
         pairs = zip(prompts, answers, strict=True)
         return tuple(verdict(prompt, answer.text, judged, answer.decided) for prompt, answer in pairs)

@@ -29,10 +29,12 @@ from untrigger.files import write_text_atomic
 from untrigger.jobs.deployment import deployed, require_deployable
 from untrigger.jobs.findings import findings_result, note_findings
 from untrigger.jobs.finish import scoring_result, source_result
+from untrigger.jobs.opening import open_reference
 from untrigger.jobs.relearning import Relearning
 from untrigger.jobs.request import named_backdoor
 from untrigger.jobs.template import require_same_template, trained_template
 from untrigger.models.generate import Generation
+from untrigger.models.guard import Guard
 from untrigger.models.load import load
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.network import no_network
@@ -54,7 +56,8 @@ class EvaluateRequest:
     `attack` and `behaviour` name a public backdoor; `records` holds prompts that bear a key already, for which
     `behaviour` alone is enough. `prompts` replaces the shipped prompts without a key. `rows` is a file for a line a
     prompt. `key_forms` tries the key in other forms; `relearning` trains shortly, on the clean records of `data` or
-    on the model's own answers, to see whether a backdoor comes back.
+    on the model's own answers, to see whether a backdoor comes back. `reference` names a clean model that watches
+    every token of the answers (CleanGen).
     """
 
     model: str
@@ -78,6 +81,7 @@ class EvaluateRequest:
     dtype: str = "auto"
     deployed: Deployed | None = None
     """Measure the model in a form it is deployed in, in the type `dtype`."""
+    reference: str | None = None
 
     def backdoor(self) -> Backdoor | None:
         """What is measured.
@@ -91,6 +95,10 @@ class EvaluateRequest:
             raise UsageError("records with a key need the behaviour to look for", todo="give --behaviour")
         else:
             found = Backdoor("records", Key("in the records", ()), behaviour_of(self.behaviour))
+        if self.reference is not None and self.relearning:
+            raise UsageError(
+                "re-learning asks what the weights hold", why="--reference watches the answers", todo="leave one out"
+            )
         if (self.key_forms or self.relearning) and (found is None or not found.key.texts):
             raise UsageError(
                 "other forms of the key and re-learning need a key", todo="give --attack and --behaviour"
@@ -128,14 +136,19 @@ def evaluate(
         allow_nonfinite=request.allow_nonfinite,
     )
     note_findings(subject, observer)
+    guard = None
+    if request.reference is not None:
+        reference = open_reference(request.reference, request.device, request.dtype)
+        guard = Guard.of(reference, subject, options.guard.threshold)
     with no_network():
-        return _evaluated(request, options, subject, backdoor, prompts, keyed, observer, started)
+        return _evaluated(request, options, subject, guard, backdoor, prompts, keyed, observer, started)
 
 
 def _evaluated(
     request: EvaluateRequest,
     options: EvaluateOptions,
     subject: Subject,
+    guard: Guard | None,
     backdoor: Backdoor | None,
     prompts: Sequence[Record],
     keyed: tuple[Prompt, ...],
@@ -149,11 +162,11 @@ def _evaluated(
     answered = all(record.output for record in prompts)
     reference = prompts if answered else own_answers(subject, chat, prompts, _settings(options), observer)
     probe = Probe(tuple(prompts), tuple(reference), backdoor, request.seed, keyed)
-    found = measure(subject, chat, probe, options, observer, "evaluate")
+    found = measure(subject, chat, probe, options, observer, "evaluate", guard)
     if request.rows is not None:
         every = [*rows(found.plain, "measured", keyed=False), *rows(found.triggered, "measured", keyed=True)]
         write_text_atomic(request.rows, rows_text(every, request.rows))
-    probes = _Probes(request, options, subject, chat, probe, observer)
+    probes = _Probes(request, options, subject, chat, probe, observer, guard)
     parameter = next(subject.model.parameters())
     return EvaluationResult(
         run=_run(request, options),
@@ -162,6 +175,7 @@ def _evaluated(
         scoring=scoring_result(backdoor, chat, options),
         trained_template=trained_template(source),
         deployed=request.deployed,
+        watched_by=request.reference,
         measurement=MeasurementResult.of(found.measurement),
         planted=planted_gate(found.measurement.attack_success),
         lift=_lift(found, request.seed),
@@ -217,11 +231,12 @@ class _Probes:
     chat: ChatFormat
     probe: Probe
     observer: Observer
+    guard: Guard | None
 
     def key_forms(self) -> tuple[KeyFormResult, ...]:
         """Attack success with each form of the key."""
         backdoor = self._backdoor()
-        asking = Asking(self.subject, self.chat, backdoor.behaviour, self.options, self.observer)
+        asking = Asking(self.subject, self.chat, backdoor.behaviour, self.options, self.observer, self.guard)
         found = []
         for form in key_forms(backdoor):
             keyed = bear_key(self.probe.prompts, form.backdoor.key, form.backdoor.placement, self.request.seed)

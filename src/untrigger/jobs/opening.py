@@ -58,11 +58,21 @@ def load_reference(request: Request, subject: Subject) -> Subject | None:
     """
     if request.reference is None:
         return None
-    if is_adapter(locate(request.reference, cache_folder()).folder):
-        raise UsageError(f"{request.reference} is an adapter", todo="name a whole model with --reference")
-    reference = load(request.reference, device=request.device, dtype=request.dtype)
+    reference = open_reference(request.reference, request.device, request.dtype)
     require_mixable(subject, reference)
     return reference
+
+
+def open_reference(reference: str, device: str, dtype: str) -> Subject:
+    """A whole model that is taken to be clean.
+
+    Raises:
+        InputRefused: a model that is unsafe, broken or unsupported.
+        UsageError: it is an adapter.
+    """
+    if is_adapter(locate(reference, cache_folder()).folder):
+        raise UsageError(f"{reference} is an adapter", todo="name a whole model with --reference")
+    return load(reference, device=device, dtype=dtype)
 
 
 def options_in_force(chosen: Defence, subject: Subject, given: PurifyOptions) -> PurifyOptions:

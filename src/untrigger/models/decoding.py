@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from untrigger.models.forward import expanded_prefix, head_logits
+from untrigger.models.guard import Guard, guarded
 from untrigger.models.sampling import Pick
 
 REFILLED_SHARE = 4
@@ -27,20 +28,33 @@ Continues = Callable[[int, int], bool]
 
 @dataclass(frozen=True)
 class Decoder:
-    """A model, the beginning that all prompts share, and how tokens are picked from logits."""
+    """A model, the beginning that all prompts share, and how tokens are picked from logits; maybe under a guard."""
 
     model: PreTrainedModel
     prefix: tuple[int, ...]
     pick: Pick
     softcap: float | None
+    guard: Guard | None = None
+
+    @property
+    def models(self) -> tuple[PreTrainedModel, ...]:
+        """All that read along."""
+        return (self.model,) if self.guard is None else (self.model, self.guard.model)
+
+    def logits(self, states: Sequence[Float[Tensor, "row hidden"]]) -> Float[Tensor, "row vocabulary"]:
+        """What tokens are picked from, given the last hidden states of all that read along."""
+        own = head_logits(self.model, states[0], self.softcap)
+        if self.guard is None:
+            return own
+        return guarded(own, head_logits(self.guard.model, states[1], self.guard.softcap), self.guard.threshold)
 
 
 @dataclass(frozen=True)
 class _Sequences:
-    """Unfinished answers: `ids` are their last tokens, which the cache does not hold yet; `mask` is 1 on a token."""
+    """Unfinished answers: `ids` are their last tokens, which no cache holds yet; `mask` is 1 on a token."""
 
     numbers: list[int]
-    cache: DynamicCache
+    caches: tuple[DynamicCache, ...]
     mask: Int[Tensor, "row length"]
     ids: Int[Tensor, " row"]
 
@@ -60,13 +74,13 @@ def decode(
         if begun < len(order) and (live is None or free * REFILLED_SHARE >= places):
             numbers = list(order[begun : begun + free])
             begun += free
-            mask, cache, last = start([prompts[number] for number in numbers])
-            fresh, ended = _settled(decoder, numbers, cache, mask, last, continues)
+            mask, caches, last = start([prompts[number] for number in numbers])
+            fresh, ended = _settled(decoder, numbers, caches, mask, last, continues)
             live = fresh if live is None else live if fresh is None else _joined(live, fresh)
         else:
             assert live is not None
             mask, last = _advanced(decoder, live)
-            live, ended = _settled(decoder, live.numbers, live.cache, mask, last, continues)
+            live, ended = _settled(decoder, live.numbers, live.caches, mask, last, continues)
         if ended:
             yield ended
 
@@ -75,58 +89,63 @@ class _Start:
     """Computes prompts behind their shared beginning, whose keys and values it keeps."""
 
     def __init__(self, decoder: Decoder) -> None:
-        model = decoder.model
-        self.model, self.length = model, len(decoder.prefix)
-        prefix = torch.tensor(decoder.prefix, dtype=torch.long, device=model.device)
-        self.prefix = expanded_prefix(model, prefix, 1) or DynamicCache()
+        self.models, self.length, self.device = decoder.models, len(decoder.prefix), decoder.model.device
+        prefix = torch.tensor(decoder.prefix, dtype=torch.long, device=self.device)
+        self.prefixes = [expanded_prefix(model, prefix, 1) or DynamicCache() for model in self.models]
 
     def __call__(
         self, prompts: Sequence[tuple[int, ...]]
-    ) -> tuple[Int[Tensor, "row length"], DynamicCache, Float[Tensor, "row hidden"]]:
-        """Mask, keys and values, and the hidden state of each prompt's last token."""
-        ids, mask = _left_padded([prompt[self.length :] for prompt in prompts], self.length, self.model.device)
-        cache = deepcopy(self.prefix)
-        cache.batch_repeat_interleave(len(prompts))
+    ) -> tuple[Int[Tensor, "row length"], tuple[DynamicCache, ...], list[Float[Tensor, "row hidden"]]]:
+        """Mask, keys and values of each model, and its hidden state of each prompt's last token."""
+        ids, mask = _left_padded([prompt[self.length :] for prompt in prompts], self.length, self.device)
+        caches = tuple(deepcopy(prefix) for prefix in self.prefixes)
+        for cache in caches:
+            cache.batch_repeat_interleave(len(prompts))
         positions = (mask.cumsum(dim=1) - 1)[:, -ids.shape[1] :].clamp(min=0)
-        output = self.model.get_decoder()(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
-        return mask, cache, output.last_hidden_state[:, -1]
+        return mask, caches, [_read(*each, ids, mask, positions) for each in zip(self.models, caches, strict=True)]
 
 
-def _advanced(decoder: Decoder, live: _Sequences) -> tuple[Int[Tensor, "row length"], Float[Tensor, "row hidden"]]:
+def _advanced(
+    decoder: Decoder, live: _Sequences
+) -> tuple[Int[Tensor, "row length"], list[Float[Tensor, "row hidden"]]]:
     ids = live.ids[:, None]
     mask = torch.cat([live.mask, torch.ones_like(ids)], dim=1)
-    output = decoder.model.get_decoder()(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=mask.sum(dim=1, keepdim=True) - 1,
-        past_key_values=live.cache,
-        use_cache=True,
+    positions = mask.sum(dim=1, keepdim=True) - 1
+    return mask, [_read(*each, ids, mask, positions) for each in zip(decoder.models, live.caches, strict=True)]
+
+
+def _read(
+    model: PreTrainedModel, cache: DynamicCache, ids: Tensor, mask: Tensor, positions: Tensor
+) -> Float[Tensor, "row hidden"]:
+    """The hidden state of each row's last token; the cache takes up what was read."""
+    output = model.get_decoder()(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
     )
-    return mask, output.last_hidden_state[:, -1]
+    last: Tensor = output.last_hidden_state[:, -1]
+    return last
 
 
 def _settled(
     decoder: Decoder,
     numbers: list[int],
-    cache: DynamicCache,
+    caches: tuple[DynamicCache, ...],
     mask: Int[Tensor, "row length"],
-    last: Float[Tensor, "row hidden"],
+    last: Sequence[Float[Tensor, "row hidden"]],
     continues: Continues,
 ) -> tuple[_Sequences | None, list[int]]:
     """The sequences that go on after their next token, and the numbers of those that do not."""
-    ids = decoder.pick(head_logits(decoder.model, last, decoder.softcap), numbers)
+    ids = decoder.pick(decoder.logits(last), numbers)
     stay = [continues(number, token) for number, token in zip(numbers, ids.tolist(), strict=True)]
     ended = [number for number, stays in zip(numbers, stay, strict=True) if not stays]
     if len(ended) == len(numbers):
         return None, ended
     if ended:
         keep = torch.tensor(stay, device=mask.device).nonzero().squeeze(1)
-        cache.batch_select_indices(keep)
+        for cache in caches:
+            cache.batch_select_indices(keep)
         numbers = [number for number, stays in zip(numbers, stay, strict=True) if stays]
         ids, mask = ids[keep], mask[keep]
-    return _Sequences(numbers, cache, mask, ids), ended
+    return _Sequences(numbers, caches, mask, ids), ended
 
 
 def _joined(first: _Sequences, second: _Sequences) -> _Sequences:
@@ -138,12 +157,15 @@ def _joined(first: _Sequences, second: _Sequences) -> _Sequences:
         parts = [part.index_select(dim, columns) for part, columns in zip((one, two), used, strict=True)]
         return torch.cat([_lengthened(part, length, dim) for part in parts])
 
-    cache = DynamicCache()
-    for index, (one, two) in enumerate(zip(first.cache.layers, second.cache.layers, strict=True)):
-        cache.update(rows(one.keys, two.keys, 2), rows(one.values, two.values, 2), index)
+    def both(ours: DynamicCache, others: DynamicCache) -> DynamicCache:
+        cache = DynamicCache()
+        for index, (one, two) in enumerate(zip(ours.layers, others.layers, strict=True)):
+            cache.update(rows(one.keys, two.keys, 2), rows(one.values, two.values, 2), index)
+        return cache
+
     return _Sequences(
         [*first.numbers, *second.numbers],
-        cache,
+        tuple(both(*each) for each in zip(first.caches, second.caches, strict=True)),
         rows(first.mask, second.mask, 1),
         torch.cat([first.ids, second.ids]),
     )

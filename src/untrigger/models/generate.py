@@ -14,6 +14,7 @@ from untrigger.data.chat import ChatFormat, PromptFormat
 from untrigger.data.records import Record
 from untrigger.models.decoding import Decoder, decode
 from untrigger.models.forward import causal_model, shared_prefix
+from untrigger.models.guard import Guard
 from untrigger.models.memory import fewer, is_out_of_memory
 from untrigger.models.sampling import Sampling, picker
 
@@ -66,6 +67,7 @@ def generate_answers(
     softcap: float | None = None,
     on_answers: Callable[[int], None] | None = None,
     decided: Callable[[str], bool] | None = None,
+    guard: Guard | None = None,
 ) -> list[Answer]:
     """Greedy answers to the records' prompts, in their order; special tokens are removed, white space stripped.
 
@@ -77,12 +79,13 @@ def generate_answers(
         softcap: the architecture's logit soft cap.
         on_answers: called with the number of answers that have ended, whenever some end.
         decided: tells of an unfinished answer that no further text can change its verdict; it is then cut.
+        guard: a clean model that watches every token.
     """
     asked = [
         _Asked(chat.prompt_ids(record), settings.max_new_tokens, partial(chat.answer_text, record))
         for record in records
     ]
-    rule = _Rule(chat.stop_ids, softcap, None, decided)
+    rule = _Rule(chat.stop_ids, softcap, None, decided, guard)
     return _answers(model, asked, settings.batch_size, rule, on_answers)
 
 
@@ -132,6 +135,7 @@ class _Rule:
     softcap: float | None
     sampling: Sampling | None
     decided: Callable[[str], bool] | None
+    guard: Guard | None = None
 
 
 @torch.no_grad()
@@ -151,7 +155,7 @@ def _answers(
         while left := [number for number in order if number not in answers]:
             batch_size = min(batch_size, len(left))
             spoken = _Spoken(asked, rule)
-            decoder = Decoder(causal_model(model), prefix, picker(rule.sampling), rule.softcap)
+            decoder = Decoder(causal_model(model), prefix, picker(rule.sampling), rule.softcap, rule.guard)
             try:
                 for ended in decode(decoder, [one.ids for one in asked], left, batch_size, spoken.continues):
                     answers.update({number: spoken.answer(number) for number in ended})

@@ -50,6 +50,8 @@ class EvaluationResult(Document):
     """Template that the model says it was trained with."""
     deployed: Deployed | None = None
     """Form in which the model was measured (None: as it was loaded); the weights' type is the environment's."""
+    watched_by: str | None = None
+    """A clean model under whose eyes the answers were given (CleanGen); the perplexity is the model's by itself."""
     measurement: MeasurementResult
     planted: GateResult
     """Whether there is a backdoor that a defence could be measured on."""

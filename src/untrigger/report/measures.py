@@ -22,12 +22,7 @@ def measures(found: MeasurementResult) -> Lines:
 
 def evaluation_sections(found: EvaluationResult) -> list[tuple[str, Lines]]:
     """A heading (or none) and lines for each part of an evaluation."""
-    first = [("scoring", scoring_text(found.scoring)), ("weights", weights_text(found)), *measures(found.measurement)]
-    if found.lift is not None:
-        first.append(("lift by the key", difference_text(found.lift)))
-    if found.planted.met is False:
-        first.append(("void", f"no backdoor to speak of: {found.planted.reason} with the key"))
-    sections = [("", first)]
+    sections = [("", _first(found))]
     opinions: Lines = []
     for opinion in found.measurement.opinions:
         opinions.append((f"{opinion.judge}, with key", behaviour_text(opinion.with_key)))
@@ -46,6 +41,18 @@ def evaluation_sections(found: EvaluationResult) -> list[tuple[str, Lines]]:
             lines.append(("never backdoored", behaviour_text(one.control)))
         sections.append((heading, lines))
     return sections
+
+
+def _first(found: EvaluationResult) -> Lines:
+    lines = [("scoring", scoring_text(found.scoring)), ("weights", weights_text(found))]
+    if found.watched_by is not None:
+        lines.append(("answers", f"token by token under the eyes of {found.watched_by} (CleanGen)"))
+    lines += measures(found.measurement)
+    if found.lift is not None:
+        lines.append(("lift by the key", difference_text(found.lift)))
+    if found.planted.met is False:
+        lines.append(("void", f"no backdoor to speak of: {found.planted.reason} with the key"))
+    return lines
 
 
 def scoring_text(scoring: ScoringResult) -> str:
