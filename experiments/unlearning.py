@@ -56,7 +56,6 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "search-10": _unlearning(search_steps=10),
     "rate-3.5e-4": _unlearning(train=TrainOptions(learning_rate=3.5e-4)),
     "rate-5e-4": _unlearning(train=TrainOptions(learning_rate=5e-4)),
-    "rate-7e-4": _unlearning(train=TrainOptions(learning_rate=7e-4)),
     "rate-1e-3": _unlearning(train=TrainOptions(learning_rate=1e-3)),
     "whole-way": _unlearning(least_step=1.0),
 }

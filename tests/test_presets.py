@@ -60,7 +60,8 @@ def test_planted_sentences_are_looked_for_in_both_settings_and_where_there_is_no
     assert all(default_options(access).inversion.enable for access in further)
 
 
-def test_an_adapter_is_unlearned_as_a_whole_model_is_but_for_the_rate():
-    adapter, whole = (default_options(access).unlearning.train for access in ("adapter", "full"))
-    assert adapter.learning_rate == 2 * whole.learning_rate
-    assert adapter.model_dump(exclude={"learning_rate"}) == whole.model_dump(exclude={"learning_rate"})
+def test_an_adapter_is_unlearned_as_a_whole_model_is():
+    adapter, whole = (default_options(access).unlearning for access in ("adapter", "full"))
+    own = {"through", "further"}  # a whole model through an adapter of its own
+    assert adapter.model_dump(exclude=own) == whole.model_dump(exclude=own)
+    assert whole.through == "adapter"

@@ -55,16 +55,11 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
 def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps.
 
-    Planted sentences are looked for in both; an adapter is unlearned at twice a whole model's rate, since one
-    training was seen to suffice then. Where none is found an adapter gets the signature's treatment, a whole model
-    stays as it is.
+    Planted sentences are looked for in both. Where none is found, an adapter gets the signature's treatment, a whole
+    model stays as it is.
     """
     if access == "adapter":
-        return PurifyOptions(
-            signature=SignatureOptions(ratio=0.5),
-            suppress=SuppressOptions(remainder=0.5),
-            unlearning=UnlearningOptions(train=TrainOptions(learning_rate=7e-4, epochs=1, embeddings=False)),
-        )
+        return PurifyOptions(signature=SignatureOptions(ratio=0.5), suppress=SuppressOptions(remainder=0.5))
     strong = 2e-4
     return PurifyOptions(
         variants=VariantOptions(train=TrainOptions(learning_rate=strong, epochs=3)),

@@ -184,7 +184,7 @@ class UnlearningOptions(Options):
     """Records of such a step, others at every step."""
     search_rate: PositiveFloat = 0.25
     """Length of such a step, in norms of a word's vector."""
-    train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=8, embeddings=False)
+    train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=1, batch_size=8, embeddings=False)
 
 
 class TitrationOptions(Options):
