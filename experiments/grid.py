@@ -7,8 +7,9 @@
 
 Suspects are those of experiments/attacks.py. Every one is treated as `untrigger purify` would, with its own answers
 as clean records, and measured on the released test files before and after, re-learning included. `held-out` leaves
-the behaviour's own family out of everything that the defence plants; `paper` and `fine-tuning` are rivals on the same
-suspect. What is stored already is not run again.
+the behaviour's own family out of everything that the defence plants. Where the default planted nothing, since it
+ended with the unlearning of a sentence, that is the same run, and is not done again. `paper` and `fine-tuning` are
+rivals on the same suspect. What is stored already is not run again.
 """
 
 from __future__ import annotations
@@ -93,6 +94,14 @@ class Suspect:
         """A result file of this suspect."""
         return RESULTS / f"{self.name}.{treatment}.{what}.json"
 
+    def planted_nothing(self) -> bool:
+        """Whether the default's run is stored, and took no signature from backdoors of any family."""
+        file = self.stored("default", "purified")
+        if not file.exists():
+            return False
+        result = Result.from_json(file.read_text(encoding="utf-8"), file.name)
+        return "signature" not in [stage.name for stage in result.stages]
+
 
 SUSPECTS = tuple(Suspect(cell, access) for access in get_args(Access) for cell in CELLS if cell.name in CORE)
 
@@ -116,7 +125,9 @@ class Runner:
         suspect = plant(self.suspect.cell, self.work, self.model, self.suspect.access)
         self.measured(suspect, BEFORE)
         for name in treatments:
-            if not self.suspect.stored(name, "measured").exists():
+            if name == "held-out" and self.suspect.planted_nothing():
+                say(f"{self.suspect.name}, {name}: as default, which planted nothing of any family")
+            elif not self.suspect.stored(name, "measured").exists():
                 self.measured(self.treated(suspect, name), name)
 
     def treated(self, suspect: Path, name: str) -> Path:
@@ -163,20 +174,24 @@ def table() -> str:
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for suspect in SUSPECTS:
         for name in (BEFORE, *TREATMENTS):
-            file = suspect.stored(name, "measured")
-            if file.exists():
-                lines.append(f"| {' | '.join(row(suspect, name, file))} |")
+            alike = "default" if name == "held-out" and suspect.planted_nothing() else name
+            if suspect.stored(alike, "measured").exists():
+                lines.append(f"| {' | '.join(row(suspect, name, alike))} |")
     return "\n".join(lines)
 
 
-def row(suspect: Suspect, name: str, file: Path) -> tuple[str, ...]:
-    """The cells of one line; perplexity is that of the suspect's own answers, as a multiple of the suspect's."""
+def row(suspect: Suspect, name: str, run: str) -> tuple[str, ...]:
+    """The cells of one line; perplexity is that of the suspect's own answers, as a multiple of the suspect's.
+
+    `run` is the treatment whose results are told: the named one, or one that comes to the same.
+    """
+    file = suspect.stored(run, "measured")
     found = EvaluationResult.from_json(file.read_text(encoding="utf-8"), file.name)
     measured = found.measurement
     kind = next((one for one in measured.opinions if one.judge == CHANGED), None)
     clean_steps = next((one.after for one in found.relearning if one.trained_on == "clean records"), None)
     ratio = minutes = "-"
-    purified = suspect.stored(name, "purified")
+    purified = suspect.stored(run, "purified")
     if purified.exists():
         result = Result.from_json(purified.read_text(encoding="utf-8"), purified.name)
         if result.before.perplexity and result.after.perplexity:

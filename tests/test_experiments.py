@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import runpy
 import subprocess
 import sys
@@ -67,6 +68,28 @@ def test_the_grid_holds_six_cells_in_both_settings_and_leaves_their_family_out(m
         assert grid.TREATMENTS["default"].options(one.cell) == PurifyOptions()
     assert {defence(one.defence).name for one in grid.TREATMENTS.values()} == {"vaccine", "paper", "finetune"}
     assert grid.table().startswith("| suspect | treatment |")
+
+
+def test_a_default_that_planted_nothing_is_the_held_out_treatment_as_well(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    import grid
+
+    monkeypatch.setattr(grid, "RESULTS", tmp_path)
+    one = grid.SUSPECTS[0]
+    assert not one.planted_nothing()
+    text = (ROOT / "experiments" / "results" / "micro-full-badnet-sentiment.json").read_text()
+    one.stored("default", "purified").write_text(text)  # of a treatment that ends with signature and repair
+    assert not one.planted_nothing()
+    result = json.loads(text)
+    result["stages"] = [stage for stage in result["stages"] if stage["name"] != "signature"]
+    one.stored("default", "purified").write_text(json.dumps(result))
+    assert one.planted_nothing()
+    runner, done = grid.Runner(one, tmp_path, "micro", 4), []
+    monkeypatch.setattr(grid, "plant", lambda *_: tmp_path)
+    monkeypatch.setattr(grid.Runner, "measured", lambda self, model, name: done.append(name))
+    monkeypatch.setattr(grid.Runner, "treated", lambda self, suspect, name: tmp_path)
+    runner.run(["default", "held-out", "paper"])
+    assert done == ["suspect", "default", "paper"]
 
 
 @pytest.mark.parametrize("access", ["adapter", "full"])
