@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,6 +80,9 @@ def test_a_model_that_watches_itself_changes_nothing_and_a_boundless_threshold_n
 def test_a_reference_whose_tokens_mean_something_else_is_refused(tmp_path):
     one, other = (load(str(save_tiny(tmp_path / name))) for name in ("one", "other"))
     assert Guard.of(one, other, 20.0).threshold == 20.0
+    padded = replace(other, model=tiny_model(vocab_size=300))
+    with pytest.raises(UsageError, match="their vocabularies differ"):
+        Guard.of(padded, one, 20.0)
     other.tokenizer.add_tokens(["further"])
     with pytest.raises(UsageError, match=r"one cannot watch .*other \(their vocabularies differ\)"):
         Guard.of(one, other, 20.0)

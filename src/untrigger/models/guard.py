@@ -34,13 +34,22 @@ class Guard:
         Raises:
             UsageError: the tokens of the two mean different things.
         """
-        if reference.tokenizer.get_vocab() != watched.tokenizer.get_vocab():
+        if any(of(reference) != of(watched) for of in (_vocabulary, _rows)):
             raise UsageError(
                 f"{reference.source.reference} cannot watch {watched.source.reference}",
                 why="their vocabularies differ",
                 todo="name a clean model with the same tokenizer",
             )
         return cls(causal_model(reference.model).eval(), reference.architecture.logit_softcap, threshold)
+
+
+def _vocabulary(subject: Subject) -> dict[str, int]:
+    return dict(subject.tokenizer.get_vocab())
+
+
+def _rows(subject: Subject) -> int:
+    """Logits of a position, which may be more than there are tokens."""
+    return int(causal_model(subject.model).get_output_embeddings().weight.shape[0])
 
 
 def guarded(
