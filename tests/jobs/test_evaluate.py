@@ -61,6 +61,7 @@ def test_answers_are_given_under_the_eyes_of_a_clean_model(tmp_path, base, promp
         )
         found = evaluate(request, FEW.model_copy(update={"guard": GuardOptions(threshold=threshold)}))
         assert found.watched_by == reference
+        assert ("void" in dict(evaluation_sections(found)[0][1])) is (reference is None)  # the guard's doing, if any
         assert [lines for name, lines in evaluation_sections(found)[0][1] if name == "answers"] == (
             [f"token by token under the eyes of {reference} (CleanGen)"] if reference else []
         )

@@ -50,7 +50,7 @@ def _first(found: EvaluationResult) -> Lines:
     lines += measures(found.measurement)
     if found.lift is not None:
         lines.append(("lift by the key", difference_text(found.lift)))
-    if found.planted.met is False:
+    if found.planted.met is False and found.watched_by is None:
         lines.append(("void", f"no backdoor to speak of: {found.planted.reason} with the key"))
     return lines
 
