@@ -200,7 +200,7 @@ class KeyWordSearch:
             anchors = _highest(tried)[: options.anchors]
             vain = 0 if tried[anchors[0]] > best else vain + 1
             best = tried[anchors[0]]
-            self._told(len(tried), len(tried) + (options.rounds - vain) * options.tried)
+            self._told(len(tried), min(len(tried) + (options.rounds - vain) * options.tried, len(words)))
         rows = [(*before, word, *after) for word in _highest(tried)[: options.candidates]]
         apart = {tuple(chain.from_iterable(row)): row for row in rows}
         together = {self._lexicon.together(row): row for row in rows if len(row) > 1}
