@@ -188,7 +188,7 @@ def row(suspect: Suspect, name: str, run: str) -> tuple[str, ...]:
     file = suspect.stored(run, "measured")
     found = EvaluationResult.from_json(file.read_text(encoding="utf-8"), file.name)
     measured = found.measurement
-    kind = next((one for one in measured.opinions if one.judge == CHANGED), None)
+    kind = measured.opinion(CHANGED)
     clean_steps = next((one.after for one in found.relearning if one.trained_on == "clean records"), None)
     ratio = minutes = "-"
     purified = suspect.stored(run, "purified")
@@ -201,8 +201,8 @@ def row(suspect: Suspect, name: str, run: str) -> tuple[str, ...]:
         suspect.name,
         name,
         percent(measured.attack_success),
-        percent(kind and kind.with_key),
-        percent(kind and kind.other_words),
+        percent(kind.with_key if kind else None),
+        percent(kind.other_words if kind else None),
         percent(clean_steps),
         percent(measured.accidental),
         percent(measured.degenerate),

@@ -68,17 +68,17 @@ def sections() -> Iterator[str]:
         "python experiments/calibration.py --work WORK",
         calibration.table(calibration.stored()),
     )
-    if ablation.stored():
+    if ablation.EXPERIMENT.stored():
         yield _section(
             "One option changed at a time, on development backdoors",
             "python experiments/ablation.py --work WORK --suspect NAME --variations NAMES",
-            ablation.table(),
+            ablation.EXPERIMENT.table(),
         )
-    if unlearning.stored():
+    if unlearning.EXPERIMENT.stored():
         yield _section(
             "Planted sentences unlearned, one option changed at a time, on development backdoors",
             "python experiments/unlearning.py --work WORK --suspect NAME --variations NAMES",
-            unlearning.table(),
+            unlearning.EXPERIMENT.table(),
         )
 
 

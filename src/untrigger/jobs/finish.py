@@ -115,10 +115,7 @@ def purification_result(finished: Finished, record: Reproduction) -> Result:
         source=portable_source(finished.source),
         scoring=scoring_result(finished.backdoor, finished.chat, finished.options.measure),
         findings=findings_result(finished.treated.subject, (*finished.findings, *finished.treated.findings)),
-        stages=tuple(
-            StageResult(name=cost.name, seconds=cost.seconds, tokens_trained=cost.tokens)
-            for cost in finished.run.costs()
-        ),
+        stages=tuple(map(StageResult.of, finished.run.costs())),
         before=before,
         after=after,
         paired=paired_attack_success(finished.rows, finished.options.seed),

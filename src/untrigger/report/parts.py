@@ -12,6 +12,7 @@ from untrigger.evaluation.attack_success import Measurement
 from untrigger.evaluation.perplexity import Perplexity
 from untrigger.evaluation.rate import Rate
 from untrigger.evaluation.statistics import Difference
+from untrigger.runs import StageCost
 
 _ROUNDING = 1e-9  # shares read back from JSON are exact; other writers may round the last digit
 
@@ -109,6 +110,10 @@ class MeasurementResult(Part):
     opinions: tuple[OpinionResult, ...] = ()
     """What further judges say; the rates above come from the judge that the scoring names."""
 
+    def opinion(self, judge: str) -> OpinionResult | None:
+        """What a judge of this name says; None if it was not asked."""
+        return next((one for one in self.opinions if one.judge == judge), None)
+
     @classmethod
     def of(cls, measurement: Measurement) -> MeasurementResult:
         """The measurement with all intervals written out."""
@@ -198,6 +203,11 @@ class StageResult(Part):
     seconds: float = Field(ge=0)
     tokens_trained: int = Field(default=0, ge=0)
     """Prompt and response tokens over all epochs."""
+
+    @classmethod
+    def of(cls, cost: StageCost) -> StageResult:
+        """What the run folder tells of a finished stage."""
+        return cls(name=cost.name, seconds=cost.seconds, tokens_trained=cost.tokens)
 
 
 class ScoringResult(Part):
