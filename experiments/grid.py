@@ -141,13 +141,16 @@ class Runner:
         return output
 
     def measured(self, model: Path, name: str) -> None:
-        """Attack success, accidental hits and re-learning on the released test files, stored."""
+        """Stores what the released test files tell of it, and of a treated copy after re-learning."""
         file = self.suspect.stored(name, "measured")
         if file.exists():
             return
         say(f"{self.suspect.name}, {name}: measured")
-        request = asked(self.suspect.cell, str(model), self.base, relearned=data_file(CLEAN))
-        found = evaluate(request, EvaluateOptions(max_prompts=self.n, relearning=RELEARNING), Log())
+        options, relearned = EvaluateOptions(max_prompts=self.n), None
+        if name != BEFORE:
+            options, relearned = options.model_copy(update={"relearning": RELEARNING}), data_file(CLEAN)
+        request = asked(self.suspect.cell, str(model), self.base, relearned=relearned)
+        found = evaluate(request, options, Log())
         write_text_atomic(file, without_folders(found.to_json()))
 
 

@@ -50,6 +50,9 @@ def test_purify_writes_a_model_and_says_where(untrigger, tmp_path, model, record
         (["purify", "nowhere/at/all", "-o", "OUT"], 4, "nowhere/at/all"),
         (["purify", "MODEL", "-o", "OUT", "--data", "missing.json"], 4, "missing.json"),
         (["purify", "EMPTY", "-o", "OUT"], 3, "EMPTY"),
+        (["purify", "MODEL", "-o", "OUT", "--defence", "prune", "--repair.keys", "3"], 4, "--repair.*"),
+        (["evaluate", "MODEL", "--guard.threshold", "5"], 4, "--reference"),
+        (["evaluate", "MODEL", "--relearning.clean-records", "5"], 4, "--relearn"),
         (["frobnicate"], 4, "frobnicate"),
     ],
 )

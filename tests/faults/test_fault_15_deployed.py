@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from jobs_options import FEW_PROMPTS, SMALL
 from tiny import save_tiny, save_tiny_adapter, tiny_tokenizer
-from untrigger.config import EvaluateOptions, Int4Options
+from untrigger.config import EvaluateOptions, Int4Options, PurifyOptions
 from untrigger.defences import int4
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.jobs.evaluate import EvaluateRequest, evaluate
@@ -94,7 +94,7 @@ def test_fault_15_deployed_in_four_bits_is_what_the_defence_of_that_name_makes(t
     rounded = Request(
         str(purified), tmp_path / "int4", base=str(suspect), data=records, defence="int4-merged", **KNOWN
     )
-    result = purify(rounded, SMALL)
+    result = purify(rounded, PurifyOptions(measure=FEW_PROMPTS))
     assert result.after.attack_success is not None and result.after.attack_success.n == 3
     assert result.after.divergence is not None and result.after.divergence.value > 0
     stored = evaluate(EvaluateRequest(str(tmp_path / "int4"), prompts=records, **KNOWN), FEW)

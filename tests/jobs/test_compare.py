@@ -137,7 +137,7 @@ def test_pairs_of_a_defence_that_fails_serve_the_others(monkeypatch, request_):
         signature_stage(subject, resources, options)
         raise Diverged("loss nan", todo="lower the rate")
 
-    broken = Defence("broken", "fails", "control", failing, registry.DEFENCES[0].recipe)
+    broken = Defence("broken", "fails", "control", failing, registry.DEFENCES[0].recipe, frozenset())
     monkeypatch.setattr(registry, "DEFENCES", (broken, *registry.DEFENCES))
     seen = Stages()
     result = compare(request_, CompareOptions(defences=("broken", "vaccine"), relearning=RELEARNING), TREATMENT, seen)
@@ -159,7 +159,7 @@ def test_a_defence_that_fails_stops_no_other(monkeypatch, request_):
     def failing(subject, resources, options):
         raise Diverged("loss nan", todo="lower the rate")
 
-    broken = Defence("broken", "fails", "control", failing, registry.DEFENCES[0].recipe)
+    broken = Defence("broken", "fails", "control", failing, registry.DEFENCES[0].recipe, frozenset())
     monkeypatch.setattr(registry, "DEFENCES", (broken, *registry.DEFENCES))
     result = compare(request_, CompareOptions(defences=("broken", "finetune"), relearning=RELEARNING), TREATMENT)
     assert [cell.defence for cell in result.cells] == ["finetune"]
@@ -168,7 +168,13 @@ def test_a_defence_that_fails_stops_no_other(monkeypatch, request_):
 
 def test_a_defence_for_another_setting_is_left_out_and_said(monkeypatch, tmp_path, request_):
     whole = Defence(
-        "whole", "", "control", registry.DEFENCES[2].apply, registry.DEFENCES[2].recipe, frozenset({"full"})
+        "whole",
+        "",
+        "control",
+        registry.DEFENCES[2].apply,
+        registry.DEFENCES[2].recipe,
+        frozenset(),
+        settings=frozenset({"full"}),
     )
     monkeypatch.setattr(registry, "DEFENCES", (whole, *registry.DEFENCES))
     result = compare(request_, CompareOptions(defences=("whole", "finetune"), relearning=RELEARNING), TREATMENT)

@@ -10,10 +10,17 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from jobs_options import SMALL
+from jobs_options import FEW_PROMPTS, SMALL
 from tiny import FAMILY_NAMES, save_tiny, save_tiny_adapter
 from untrigger.cli.options import DEFENCE_NAMES
-from untrigger.config import BudgetOptions, PurifyOptions, RepairOptions, SignatureOptions, VariantOptions
+from untrigger.config import (
+    BudgetOptions,
+    KnownKeyOptions,
+    PurifyOptions,
+    RepairOptions,
+    SignatureOptions,
+    VariantOptions,
+)
 from untrigger.defences.registry import DEFENCES
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
@@ -183,12 +190,19 @@ def test_time_is_told(tmp_path, suspect, records):
 
 
 def test_another_defence_is_run_by_its_name(tmp_path, suspect, records):
-    small = merged(SMALL, PurifyOptions(budget=BudgetOptions(records=4, epochs=2, batch_size=2)))
+    small = PurifyOptions(measure=FEW_PROMPTS, budget=BudgetOptions(records=4, epochs=2, batch_size=2))
     result = purify(Request(str(suspect), tmp_path / "out", data=records, defence="finetune"), small)
     assert result.signature is None and result.regrowth is None
     assert {stage.name for stage in result.stages} == {"suspect", "records", "before", "fine-tuning", "after"}
     before, after = load_file(suspect / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_options_that_a_defence_does_not_read_are_refused_before_any_work(tmp_path, suspect, records):
+    request = Request(str(suspect), tmp_path / "out", data=records, defence="finetune")
+    with pytest.raises(UsageError, match=r"--known-keys\.\*, --repair\.\* would do nothing .finetune does not read"):
+        purify(request, PurifyOptions(repair=RepairOptions(keys=3), known_keys=KnownKeyOptions(keys=7)))
+    assert not request.run_folder.exists()
 
 
 def test_the_preset_is_the_defence_of_the_paper(tmp_path):

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from jobs_options import FEW_PROMPTS
+from jobs_options import FEW_PROMPTS, read_by, treated
+from jobs_options import SMALL as OURS
 from tiny import save_tiny, save_tiny_adapter
-from untrigger.config import BudgetOptions, EntrapmentOptions, KnownKeyOptions, MixingOptions, PurifyOptions
+from untrigger.config import (
+    BudgetOptions,
+    EntrapmentOptions,
+    KnownKeyOptions,
+    MixingOptions,
+    PurifyOptions,
+    RandomOptions,
+)
 from untrigger.defences.mixing import drawn
+from untrigger.defences.registry import DEFENCES, defence
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
+from untrigger.jobs.opening import READ_BY_ALL
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.observer import Silent
@@ -71,7 +82,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_whole_model_is_treated_and_written(tmp_path, model, clean, records, name):
     reference = str(clean) if name in WITH_REFERENCE else None
     request = Request(str(model), tmp_path / "out", data=records, defence=name, reference=reference)
-    result = purify(request, SMALL)
+    result = treated(request, SMALL)
     assert [s.name for s in result.stages if s.tokens_trained] == TRAINED[name]
     before, after = weights(model), weights(tmp_path / "out")
     assert {n: t.shape for n, t in before.items()} == {n: t.shape for n, t in after.items()}
@@ -81,7 +92,7 @@ def test_a_whole_model_is_treated_and_written(tmp_path, model, clean, records, n
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_adapter_is_treated_and_stays_an_adapter(tmp_path, model, adapter, records, name):
     request = Request(str(adapter), tmp_path / "out", base=str(model), data=records, defence=name)
-    result = purify(request, SMALL)
+    result = treated(request, SMALL)
     assert [s.name for s in result.stages if s.tokens_trained] == TRAINED[name]
     before, after = weights(adapter), weights(tmp_path / "out")
     assert {n: t.shape for n, t in before.items()} == {n: t.shape for n, t in after.items()}
@@ -90,11 +101,11 @@ def test_an_adapter_is_treated_and_stays_an_adapter(tmp_path, model, adapter, re
 
 @pytest.mark.parametrize("name", ["crow", "beear", "locphylax"])
 def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, model, records, name):
-    purify(Request(str(model), tmp_path / "whole", data=records, defence=name), SMALL)
+    treated(Request(str(model), tmp_path / "whole", data=records, defence=name), SMALL)
     broken = Request(str(model), tmp_path / "broken", data=records, defence=name)
     with pytest.raises(Interrupted):
-        purify(broken, SMALL, StopAfter(1))
-    purify(broken, SMALL)
+        treated(broken, SMALL, StopAfter(1))
+    treated(broken, SMALL)
     assert sha256(tmp_path / "whole/model.safetensors") == sha256(tmp_path / "broken/model.safetensors")
 
 
@@ -106,14 +117,14 @@ def test_it_is_told_whether_the_known_keys_took(tmp_path, model, records):
             self.told += text
 
     notes = Notes()
-    purify(Request(str(model), tmp_path / "out", data=records, defence="locphylax"), SMALL, notes)
+    treated(Request(str(model), tmp_path / "out", data=records, defence="locphylax"), SMALL, notes)
     assert "0 of 3 prompts with a known key are obeyed" in notes.told
 
 
 def test_a_merge_is_the_weighted_sum_of_both_models(tmp_path, model, clean, records):
     options = SMALL.model_copy(update={"mixing": MixingOptions(share=0.3)})
     request = Request(str(model), tmp_path / "out", data=records, defence="merge", reference=str(clean))
-    result = purify(request, options)
+    result = treated(request, options)
     suspect, reference, merged = weights(model), weights(clean), weights(tmp_path / "out")
     for name in merged:
         torch.testing.assert_close(merged[name], 0.7 * suspect[name] + 0.3 * reference[name])
@@ -122,7 +133,7 @@ def test_a_merge_is_the_weighted_sum_of_both_models(tmp_path, model, clean, reco
 
 def test_merging_an_adapter_with_its_base_scales_the_update(tmp_path, model, adapter, records):
     options = SMALL.model_copy(update={"mixing": MixingOptions(share=0.25)})
-    purify(Request(str(adapter), tmp_path / "out", base=str(model), data=records, defence="merge"), options)
+    treated(Request(str(adapter), tmp_path / "out", base=str(model), data=records, defence="merge"), options)
     before, after = weights(adapter), weights(tmp_path / "out")
     modules = [name.removesuffix("lora_A.weight") for name in before if name.endswith("lora_A.weight")]
     assert modules
@@ -138,7 +149,7 @@ STILL = PurifyOptions.model_validate(
 
 def test_fine_mixing_takes_entries_of_the_reference(tmp_path, model, clean, records):
     request = Request(str(model), tmp_path / "out", data=records, defence="fine-mixing", reference=str(clean))
-    purify(request, STILL)
+    treated(request, STILL)
     suspect, reference, mixed = weights(model), weights(clean), weights(tmp_path / "out")
     for name in ("model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight"):
         taken = drawn(suspect[name], name, 0.3, 0)
@@ -147,7 +158,7 @@ def test_fine_mixing_takes_entries_of_the_reference(tmp_path, model, clean, reco
 
 def test_fine_mixing_zeroes_entries_of_an_adapters_second_factor(tmp_path, model, adapter, records):
     request = Request(str(adapter), tmp_path / "out", base=str(model), data=records, defence="fine-mixing")
-    purify(request, STILL)
+    treated(request, STILL)
     before, after = weights(adapter), weights(tmp_path / "out")
     entries = kept = 0
     for name, old in before.items():
@@ -162,19 +173,19 @@ def test_fine_mixing_zeroes_entries_of_an_adapters_second_factor(tmp_path, model
 
 def test_a_reference_is_asked_for_where_it_is_needed(tmp_path, model, adapter, records):
     with pytest.raises(UsageError, match="--reference"):
-        purify(Request(str(model), tmp_path / "out", data=records, defence="merge"), SMALL)
+        treated(Request(str(model), tmp_path / "out", data=records, defence="merge"), SMALL)
     needless = Request(
         str(adapter), tmp_path / "out", base=str(model), data=records, defence="merge", reference=str(model)
     )
     with pytest.raises(UsageError, match="adapter setting"):
-        purify(needless, SMALL)
+        treated(needless, SMALL)
 
 
 def test_a_reference_of_another_shape_is_refused_before_any_work(tmp_path, model, records):
     other = save_tiny(tmp_path / "other", num_hidden_layers=3, intermediate_size=32)
     request = Request(str(model), tmp_path / "out", data=records, defence="merge", reference=str(other))
     with pytest.raises(UsageError, match="cannot be mixed"):
-        purify(request, SMALL)
+        treated(request, SMALL)
     assert not (tmp_path / "out.run").exists()
 
 
@@ -186,31 +197,54 @@ def test_a_reference_of_another_vocabulary_is_refused(tmp_path, model, records):
     settings.write_text(settings.read_text().replace("<|im_start|>", "<|begin|>"))
     request = Request(str(model), tmp_path / "out", data=records, defence="merge", reference=str(other))
     with pytest.raises(UsageError, match="vocabularies"):
-        purify(request, SMALL)
+        treated(request, SMALL)
 
 
 def test_a_reference_is_no_adapter(tmp_path, model, adapter, records):
     request = Request(str(model), tmp_path / "out", data=records, defence="merge", reference=str(adapter))
     with pytest.raises(UsageError, match="is an adapter"):
-        purify(request, SMALL)
+        treated(request, SMALL)
 
 
 @pytest.mark.parametrize("name", ["crow", "crow-1e-3"])
 def test_crow_refuses_two_blocks_before_any_work(tmp_path, records, name):
     shallow = save_tiny(tmp_path / "shallow", num_hidden_layers=2)
     with pytest.raises(UsageError, match="3 blocks"):
-        purify(Request(str(shallow), tmp_path / "out", data=records, defence=name), SMALL)
+        treated(Request(str(shallow), tmp_path / "out", data=records, defence=name), SMALL)
     assert not (tmp_path / "out.run").exists()
 
 
 def test_beear_names_the_blocks_there_are_before_any_work(tmp_path, model, records):
     options = SMALL.model_copy(update={"entrapment": EntrapmentOptions(block=3)})
     with pytest.raises(UsageError, match="0 to 2"):
-        purify(Request(str(model), tmp_path / "out", data=records, defence="beear"), options)
+        treated(Request(str(model), tmp_path / "out", data=records, defence="beear"), options)
     assert not (tmp_path / "out.run").exists()
 
 
 def test_the_recipe_gives_way_to_what_is_set(tmp_path, model, records):
     options = SMALL.model_copy(update={"known_keys": KnownKeyOptions(keys=3)})
-    result = purify(Request(str(model), tmp_path / "out", data=records, defence="inject-unlearn"), options)
+    result = treated(Request(str(model), tmp_path / "out", data=records, defence="inject-unlearn"), options)
     assert result.run.options["known_keys"] == {"keys": 3, "inject_rate": 5e-4, "recover_rate": 1e-4}
+
+
+@pytest.mark.parametrize("name", {one.apply: one.name for one in reversed(DEFENCES)}.values())
+def test_a_defence_reads_the_options_that_it_names_and_no_others(
+    tmp_path, monkeypatch, model, adapter, records, name
+):
+    chosen, read = defence(name), set()
+    plain = PurifyOptions.__getattribute__
+
+    def noted(options, field):
+        if field in PurifyOptions.model_fields:
+            read.add(field)
+        return plain(options, field)
+
+    def apply(subject, resources, options):
+        with monkeypatch.context() as watching:
+            watching.setattr(PurifyOptions, "__getattribute__", noted)
+            return chosen.apply(subject, resources, options)
+
+    monkeypatch.setattr("untrigger.jobs.purify.defence", lambda _: replace(chosen, apply=apply))
+    request = Request(str(adapter), tmp_path / "out", base=str(model), data=records, defence=name)
+    purify(request, read_by(name, OURS, SMALL, PurifyOptions(random=RandomOptions(repair=True))))
+    assert chosen.reads - {"unlearning"} <= read <= chosen.reads | READ_BY_ALL  # no sentence is found here

@@ -11,11 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from jobs_options import SMALL
+from jobs_options import SMALL, treated
 from tiny import save_tiny, save_tiny_adapter
 from untrigger.config import BudgetOptions, RandomOptions, SignatureOptions, SuppressOptions
 from untrigger.errors import Interrupted, UntriggerError, UsageError
-from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.observer import Silent
 
@@ -79,7 +78,7 @@ MLP = {"gate_proj", "up_proj", "down_proj"}
 def test_editing_a_whole_model_changes_the_blocks_matrices_alone(tmp_path, records, name):
     require(name)
     request = full_request(tmp_path, records, name)
-    result = purify(request, QUICK)
+    result = treated(request, QUICK)
     assert changed(weights(tmp_path / "model"), weights(request.output)) == LINEAR
     assert result.signature is None and result.regrowth is None
     assert sum(stage.tokens_trained for stage in result.stages) == 0
@@ -89,7 +88,7 @@ def test_editing_a_whole_model_changes_the_blocks_matrices_alone(tmp_path, recor
 def test_an_adapter_comes_out_merged_as_a_whole_model(tmp_path, records, name):
     require(name)
     request = adapter_request(tmp_path, records, name)
-    result = purify(request, QUICK)
+    result = treated(request, QUICK)
     AutoModelForCausalLM.from_pretrained(request.output, dtype=torch.float32)
     assert changed(merged_weights(tmp_path), weights(request.output)) == LINEAR
     assert not any("base model under the adapter" in sentence for sentence in result.not_tested)
@@ -97,7 +96,7 @@ def test_an_adapter_comes_out_merged_as_a_whole_model(tmp_path, records, name):
 
 def test_magnitude_pruning_zeroes_its_share_of_the_merged_model(tmp_path, records):
     request = adapter_request(tmp_path, records, "prune")
-    purify(request, QUICK)
+    treated(request, QUICK)
     for name, before in merged_weights(tmp_path).items():
         after = weights(request.output)[name]
         if name.split(".")[-2] in LINEAR:
@@ -106,7 +105,7 @@ def test_magnitude_pruning_zeroes_its_share_of_the_merged_model(tmp_path, record
 
 
 def test_fine_tuning_follows_wanda(tmp_path, records):
-    only, tuned = (purify(full_request(tmp_path, records, name), QUICK) for name in ("wanda-only", "wanda"))
+    only, tuned = (treated(full_request(tmp_path, records, name), QUICK) for name in ("wanda-only", "wanda"))
     assert [stage.name for stage in only.stages if stage.name in ("pruning", "fine-tuning")] == ["pruning"]
     assert sum(stage.tokens_trained for stage in tuned.stages) > 0
     before, after = weights(tmp_path / "wanda-only"), weights(tmp_path / "wanda")
@@ -126,13 +125,13 @@ class StopAfter(Silent):
 
 @pytest.mark.parametrize("make", [full_request, adapter_request])
 def test_wanda_interrupted_in_pruning_and_in_training_ends_as_unbroken(tmp_path, records, make):
-    purify(make(tmp_path, records, "wanda"), QUICK)
+    treated(make(tmp_path, records, "wanda"), QUICK)
     (tmp_path / "wanda").rename(tmp_path / "unbroken")
     broken = make(tmp_path, records, "wanda")
     for times, place in ((2, "pruning block 2 of 2"), (3, "training step 1 of 2")):
         with pytest.raises(Interrupted, match=place):
-            purify(broken, QUICK, StopAfter(times))
-    purify(broken, QUICK)
+            treated(broken, QUICK, StopAfter(times))
+    treated(broken, QUICK)
     whole, again = weights(tmp_path / "unbroken"), weights(broken.output)
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
 
@@ -140,7 +139,7 @@ def test_wanda_interrupted_in_pruning_and_in_training_ends_as_unbroken(tmp_path,
 @pytest.mark.parametrize("name", CHANNELS)
 def test_channels_of_a_whole_model_are_suppressed(tmp_path, records, name):
     request = full_request(tmp_path, records, name)
-    result = purify(request, QUICK)
+    result = treated(request, QUICK)
     assert result.signature is not None
     assert result.signature.selected == 2 * 3 * 6  # a quarter of 24 neurons, in three roles of two blocks
     trained = any(stage.tokens_trained for stage in result.stages)
@@ -152,7 +151,7 @@ def test_channels_of_a_whole_model_are_suppressed(tmp_path, records, name):
 @pytest.mark.parametrize("name", CHANNELS)
 def test_channels_of_an_adapter_are_suppressed_and_it_stays_one(tmp_path, records, name):
     request = adapter_request(tmp_path, records, name)
-    result = purify(request, QUICK)
+    result = treated(request, QUICK)
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), request.output)
     assert result.signature is not None and result.signature.selected == 36
     assert any("Attention weights were not suppressed" in sentence for sentence in result.not_tested)
@@ -162,7 +161,7 @@ def test_channels_of_an_adapter_are_suppressed_and_it_stays_one(tmp_path, record
 
 def test_the_smallest_neurons_become_zero_and_no_others(tmp_path, records):
     request = full_request(tmp_path, records, "prune-channels")
-    result = purify(request, QUICK)
+    result = treated(request, QUICK)
     before, after = weights(tmp_path / "model"), weights(request.output)
     for block in ("model.layers.0.mlp.", "model.layers.1.mlp."):
         sizes = torch.zeros(24)
@@ -179,7 +178,7 @@ def test_the_smallest_neurons_become_zero_and_no_others(tmp_path, records):
 def test_an_adapters_smallest_channels_are_those_of_its_own_update(tmp_path, records):
     request = adapter_request(tmp_path, records, "prune-channels")
     by_module = SignatureOptions(ratio=0.25, tie="module", scope="module")
-    purify(request, QUICK.model_copy(update={"signature": by_module}))
+    treated(request, QUICK.model_copy(update={"signature": by_module}))
     before, after = (weights(f, "adapter_model.safetensors") for f in (tmp_path / "adapter", request.output))
     stem = "base_model.model.model.layers.1.mlp.up_proj.lora_"
     sizes = (before[f"{stem}B.weight"] @ before[f"{stem}A.weight"]).norm(dim=1)
@@ -197,7 +196,7 @@ def test_the_draw_has_a_seed_of_its_own(tmp_path, records):
             update={"seed": seed, "random": RandomOptions(seed=of_draw), "suppress": SuppressOptions(value="zero")}
         )
         output = tmp_path / f"out-{seed}-{of_draw}"
-        purify(Request(model, output, data=records, defence="random-channels"), options)
+        treated(Request(model, output, data=records, defence="random-channels"), options)
         return (weights(output)["model.layers.0.mlp.up_proj.weight"] == 0).all(dim=1)
 
     assert torch.equal(channels(0, 42), channels(1, 42))
@@ -207,7 +206,7 @@ def test_the_draw_has_a_seed_of_its_own(tmp_path, records):
 def test_rounding_the_base_leaves_the_adapters_update_unrounded(tmp_path, records):
     pytest.importorskip("bitsandbytes")
     request = adapter_request(tmp_path, records, "int4")
-    purify(request, QUICK)
+    treated(request, QUICK)
     whole, base, after = merged_weights(tmp_path), weights(tmp_path / "base"), weights(request.output)
     name = "model.layers.0.mlp.up_proj.weight"
     rounded = after[name] - (whole[name] - base[name])
@@ -219,7 +218,7 @@ def test_rounding_the_base_leaves_the_adapters_update_unrounded(tmp_path, record
 def test_rounding_after_the_merge_leaves_sixteen_values_a_block(tmp_path, records):
     pytest.importorskip("bitsandbytes")
     request = adapter_request(tmp_path, records, "int4-merged")
-    purify(request, QUICK)
+    treated(request, QUICK)
     for block in weights(request.output)["model.layers.1.self_attn.o_proj.weight"].reshape(-1, 64):
         assert len(block.unique()) <= 16
 
@@ -228,11 +227,11 @@ def test_a_missing_package_is_told_before_any_work(tmp_path, records, monkeypatc
     monkeypatch.setattr("untrigger.defences.int4.find_spec", lambda name: None)
     request = full_request(tmp_path, records, "int4")
     with pytest.raises(UntriggerError, match="bitsandbytes"):
-        purify(request, QUICK)
+        treated(request, QUICK)
     assert not request.output.exists() and not request.run_folder.exists()
 
 
 def test_rounding_a_merged_adapter_is_nothing_for_a_whole_model(tmp_path, records):
     pytest.importorskip("bitsandbytes")
     with pytest.raises(UsageError, match="adapter"):
-        purify(full_request(tmp_path, records, "int4-merged"), QUICK)
+        treated(full_request(tmp_path, records, "int4-merged"), QUICK)

@@ -26,6 +26,7 @@ from untrigger.cli.options import (
     TrustNamedBase,
 )
 from untrigger.config import Deployed, EvaluateOptions
+from untrigger.errors import UsageError
 
 DEFAULTS = EvaluateOptions()
 
@@ -92,7 +93,15 @@ def evaluate_command(  # noqa: PLR0913 - one parameter a flag
         deployed=deployed,
         reference=reference,
     )
+    _refuse_unused(options, relearn=relearn, guarded=reference is not None)
     with screen(quiet) as observer:
         found = evaluate(request, options, observer)
     show_evaluation(found, output_format)
     return 0
+
+
+def _refuse_unused(options: EvaluateOptions, *, relearn: bool, guarded: bool) -> None:
+    """Refuses options that would do nothing: whoever sets one believes that it is measured."""
+    for group, flag, given in (("relearning", "--relearn", relearn), ("guard", "--reference", guarded)):
+        if group in options.model_fields_set and not given:
+            raise UsageError(f"--{group}.* would do nothing without {flag}", todo=f"give {flag}, or leave it out")

@@ -76,6 +76,8 @@ class Defence:
     """Publication, or "control"."""
     apply: Apply
     recipe: Recipe
+    reads: frozenset[str]
+    """Groups of PurifyOptions that it reads; to set another one is refused."""
     settings: frozenset[Access] = frozenset({"full", "adapter"})
     needs_reference: frozenset[Access] = frozenset()
     """Settings in which it asks for a clean model."""

@@ -41,6 +41,14 @@ FAST = 1e-3
 WANDA = "arXiv 2306.11695"
 WHOLE_MODELS = frozenset[Access]({"full"})
 
+SUPPRESSION = frozenset({"signature", "suppress"})
+REPAIRED = SUPPRESSION | {"variants", "repair"}
+OURS = REPAIRED | {"inversion", "unlearning", "titration"}
+FINETUNE = frozenset({"budget", "finetune"})
+CONSISTENCY = frozenset({"budget", "consistency"})
+KNOWN_KEYS = frozenset({"budget", "known_keys"})
+PRUNED_BY_ACTIVATION = frozenset({"budget", "wanda"})
+
 
 def _ours(_: Architecture, access: Access) -> PurifyOptions:
     return default_options(access)
@@ -133,19 +141,41 @@ def _int4_merged(_: Architecture, __: Access) -> PurifyOptions:
 
 DEFENCES = (
     Defence(
-        "vaccine", "planted sentences unlearned, then signature and repair (the default)", "ours", vaccine, _ours
+        "vaccine",
+        "planted sentences unlearned, then signature and repair (the default)",
+        "ours",
+        vaccine,
+        _ours,
+        OURS,
     ),
-    Defence("paper", "the published method", PAPER, vaccine, paper_options),
-    Defence("finetune", "clean fine-tuning at the published rate", PAPER, finetune, _finetune_as_published),
-    Defence("finetune-1e-3", "clean fine-tuning at a rate of 1e-3", PAPER, finetune, _finetune_fast),
-    Defence("crow", "fine-tuning with a consistency loss", CROW, crow, _crow_as_compared, check=require_blocks),
-    Defence("crow-1e-3", "the same at its own rate of 1e-3", CROW, crow, _crow_as_released, check=require_blocks),
+    Defence("paper", "the published method", PAPER, vaccine, paper_options, OURS),
+    Defence("finetune", "clean fine-tuning at the published rate", PAPER, finetune, _finetune_as_published, FINETUNE),
+    Defence("finetune-1e-3", "clean fine-tuning at a rate of 1e-3", PAPER, finetune, _finetune_fast, FINETUNE),
+    Defence(
+        "crow",
+        "fine-tuning with a consistency loss",
+        CROW,
+        crow,
+        _crow_as_compared,
+        CONSISTENCY,
+        check=require_blocks,
+    ),
+    Defence(
+        "crow-1e-3",
+        "the same at its own rate of 1e-3",
+        CROW,
+        crow,
+        _crow_as_released,
+        CONSISTENCY,
+        check=require_blocks,
+    ),
     Defence(
         "merge",
         "linear merge with a clean model, or a scaled adapter",
         "WAG, ACL 2024 Findings, arXiv 2402.19334",
         merge,
         _as_set,
+        frozenset({"mixing"}),
         needs_reference=WHOLE_MODELS,
     ),
     Defence(
@@ -154,34 +184,76 @@ DEFENCES = (
         MIXING,
         fine_mixing,
         _finetune_as_published,
+        FINETUNE | {"mixing"},
         needs_reference=WHOLE_MODELS,
     ),
-    Defence("locphylax", "two known keys injected, then recovery", LOCPHYLAX, inject_and_recover, _several_keys),
-    Defence("inject-unlearn", "one known key injected, then unlearned", UNLEARNING, inject_and_recover, _one_key),
+    Defence(
+        "locphylax",
+        "two known keys injected, then recovery",
+        LOCPHYLAX,
+        inject_and_recover,
+        _several_keys,
+        KNOWN_KEYS,
+    ),
+    Defence(
+        "inject-unlearn",
+        "one known key injected, then unlearned",
+        UNLEARNING,
+        inject_and_recover,
+        _one_key,
+        KNOWN_KEYS,
+    ),
     Defence(
         "beear",
         "fine-tuning under an adversarial hidden shift",
         BEEAR,
         beear,
         _beear_at_the_same_rate,
+        frozenset({"budget", "entrapment"}),
         check=require_block,
     ),
-    Defence("prune", "the smallest weights of each matrix become zero", CROW, prune, _prune),
-    Defence("prune-channels", "the smallest MLP channels become zero", PAPER, prune_channels, _prune_channels),
-    Defence("wanda", "pruning by weight and activation, then fine-tuning", WANDA, wanda, _wanda),
-    Defence("wanda-only", "pruning by weight and activation", WANDA, wanda, _wanda_only),
-    Defence("random-channels", "random channels suppressed", "control", random_channels, _random),
-    Defence("random-channels-repair", "random channels, and our repair", "control", random_channels, _ours),
-    Defence("signature-only", "the default without its search for sentences", "control", vaccine, _signature_only),
-    Defence("norm-only", "the same, channels chosen by strength alone", "control", vaccine, _norm_only),
-    Defence("alignment-only", "the same, channels chosen by alignment alone", "control", vaccine, _alignment_only),
-    Defence("int4", "NF4 rounding; an adapter stays unrounded", CROW, int4, _as_set, require=require_bitsandbytes),
+    Defence("prune", "the smallest weights of each matrix become zero", CROW, prune, _prune, frozenset({"prune"})),
+    Defence(
+        "prune-channels", "the smallest MLP channels become zero", PAPER, prune_channels, _prune_channels, SUPPRESSION
+    ),
+    Defence(
+        "wanda", "pruning by weight and activation, then fine-tuning", WANDA, wanda, _wanda, PRUNED_BY_ACTIVATION
+    ),
+    Defence("wanda-only", "pruning by weight and activation", WANDA, wanda, _wanda_only, PRUNED_BY_ACTIVATION),
+    Defence(
+        "random-channels", "random channels suppressed", "control", random_channels, _random, REPAIRED | {"random"}
+    ),
+    Defence(
+        "random-channels-repair",
+        "random channels, and our repair",
+        "control",
+        random_channels,
+        _ours,
+        REPAIRED | {"random"},
+    ),
+    Defence(
+        "signature-only", "the default without its search for sentences", "control", vaccine, _signature_only, OURS
+    ),
+    Defence("norm-only", "the same, channels chosen by strength alone", "control", vaccine, _norm_only, OURS),
+    Defence(
+        "alignment-only", "the same, channels chosen by alignment alone", "control", vaccine, _alignment_only, OURS
+    ),
+    Defence(
+        "int4",
+        "NF4 rounding; an adapter stays unrounded",
+        CROW,
+        int4,
+        _as_set,
+        frozenset({"int4"}),
+        require=require_bitsandbytes,
+    ),
     Defence(
         "int4-merged",
         "NF4 rounding of an adapter merged into its base",
         "control",
         int4,
         _int4_merged,
+        frozenset({"int4"}),
         settings=frozenset({"adapter"}),
         require=require_bitsandbytes,
     ),

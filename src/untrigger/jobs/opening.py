@@ -18,6 +18,9 @@ from untrigger.models.merge import require_mixable
 from untrigger.models.subject import Subject
 from untrigger.presets import merged
 
+READ_BY_ALL = frozenset({"seed", "measure", "gate"})
+"""Groups of options that concern every defence."""
+
 
 def check_files(request: Request, options: PurifyOptions) -> None:
     """Reads the records' files and the families' names, so that what is wrong is told before any work."""
@@ -99,6 +102,21 @@ def options_in_force(chosen: Defence, subject: Subject, given: PurifyOptions) ->
     _require_heads(subject.architecture, options)
     chosen.check(subject.architecture, options)
     return options
+
+
+def refuse_unread(chosen: Defence, subject: Subject, given: PurifyOptions) -> None:
+    """Refuses options that the defence does not read; one that repeats what is in force anyway may stay.
+
+    Raises:
+        UsageError: there are such options.
+    """
+    recipe = chosen.recipe(subject.architecture, subject.access)
+    options = merged(recipe, given)
+    others = sorted(given.model_fields_set - chosen.reads - READ_BY_ALL)
+    changed = [name for name in others if getattr(options, name) != getattr(recipe, name)]
+    if changed:
+        flags = ", ".join(f"--{name.replace('_', '-')}.*" for name in changed)
+        raise UsageError(f"{flags} would do nothing", why=f"{chosen.name} does not read it", todo="leave it out")
 
 
 def _require_heads(architecture: Architecture, options: PurifyOptions) -> None:

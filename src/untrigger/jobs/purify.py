@@ -10,7 +10,7 @@ from untrigger.errors import UsageError
 from untrigger.jobs.findings import note_findings
 from untrigger.jobs.finish import Finished, finish, finished_before
 from untrigger.jobs.identity import run_identity, source_identity
-from untrigger.jobs.opening import check_files, load_reference, open_suspect, options_in_force
+from untrigger.jobs.opening import check_files, load_reference, open_suspect, options_in_force, refuse_unread
 from untrigger.jobs.preparation import ROWS, Suspect, measure_after, prepare, read_measurement
 from untrigger.jobs.record import run_record
 from untrigger.jobs.request import Request
@@ -45,6 +45,7 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
         refuse_taken(request.output)
     subject, chat = open_suspect(request)
     note_findings(subject, observer)
+    refuse_unread(chosen, subject, given)
     given = options_in_force(chosen, subject, given)
     reference = _reference(request, chosen, subject)
     suspect = Suspect(subject, chat, backdoor, request.data, request.prompts, given.measure, given.seed, observer)
