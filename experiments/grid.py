@@ -9,7 +9,8 @@ Suspects are those of experiments/attacks.py. Every one is treated as `untrigger
 as clean records, and measured on the released test files before and after, re-learning included. `held-out` leaves
 the behaviour's own family out of everything that the defence plants. Where the default planted nothing, since it
 ended with the unlearning of a sentence, that is the same run, and is not done again. `paper` and `fine-tuning` are
-rivals on the same suspect. What is stored already is not run again.
+rivals on the same suspect; `paper-tenth` is the published recipe with 50 records a variant in place of 500, whose
+trainings take half an hour of a core here and not half a day. What is stored already is not run again.
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ def other_families(cell: Cell) -> PurifyOptions:
     return PurifyOptions(variants=VariantOptions(families=tuple(name for name in BEHAVIOURS if name != own)))
 
 
+def tenth(_: Cell) -> PurifyOptions:
+    """A tenth of the published records of each variant; all else, the repair included, as published."""
+    return PurifyOptions(variants=VariantOptions(records=50))
+
+
 @dataclass(frozen=True)
 class Treatment:
     """A defence and its options, which may depend on the cell."""
@@ -74,6 +80,7 @@ TREATMENTS = {
     "default": Treatment("vaccine", nothing),
     "held-out": Treatment("vaccine", other_families),
     "paper": Treatment("paper", nothing),
+    "paper-tenth": Treatment("paper", tenth),
     "fine-tuning": Treatment("finetune", nothing),
 }
 
@@ -131,10 +138,11 @@ class Runner:
                 self.measured(self.treated(suspect, name), name)
 
     def treated(self, suspect: Path, name: str) -> Path:
-        """The purified copy; the run's own result is stored."""
+        """The purified copy, made unless it is there; the run's own result is stored."""
+        chosen, output = TREATMENTS[name], self.work / f"{self.suspect.name}-{name}"
+        if output.exists() and self.suspect.stored(name, "purified").exists():
+            return output
         say(f"{self.suspect.name}, {name}")
-        chosen = TREATMENTS[name]
-        output = self.work / f"{self.suspect.name}-{name}"
         request = Request(str(suspect), output, base=self.base, defence=chosen.defence, template="alpaca")
         result = purify(request, chosen.options(self.suspect.cell), Log())
         write_text_atomic(self.suspect.stored(name, "purified"), without_folders(result.to_json()))

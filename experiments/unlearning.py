@@ -42,6 +42,8 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "records-360": _unlearning(records=360),
     "rounds-6": _unlearning(rounds=6, breaking_rounds=3),
     "search-10": _unlearning(search_steps=10),
+    "breaking-2": _unlearning(breaking_rounds=2),
+    "recall-1": _unlearning(recall=1.0),
     "rate-3.5e-4": _unlearning(train=TrainOptions(learning_rate=3.5e-4)),
     "rate-5e-4": _unlearning(train=TrainOptions(learning_rate=5e-4)),
     "rate-1e-3": _unlearning(train=TrainOptions(learning_rate=1e-3)),

@@ -10,7 +10,7 @@ from tiny import FAMILY_NAMES, tiny_adapter, tiny_architecture, tiny_model, tiny
 from untrigger.config import InversionOptions, TrainOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.inversion.targets import Continuations, Target, first_tokens, invert
+from untrigger.inversion.targets import Continuations, Target, first_tokens, invert, witnessed
 from untrigger.models.subject import Source, Subject
 from untrigger.train import train
 
@@ -82,11 +82,46 @@ def test_a_run_of_one_sign_is_no_sentence():
     assert inverted(*[chain([5, 5, 5, 5, 5, 5], *[0.99] * 5)] * 2) == []
 
 
-def test_the_surest_come_first_and_no_more_than_asked_for():
+def test_the_surest_come_first():
     tables = [chain([5, 7, 8, 9, 2], *[0.9] * 4) | chain([6, 3, 4, 2], *[0.99] * 3)]
     assert [one.tokens for one in inverted(*tables * 2)] == [(6, 3, 4), (5, 7, 8, 9)]
-    few = LOOSE.model_copy(update={"most": 1})
-    assert [one.tokens for one in inverted(*tables * 2, options=few)] == [(6, 3, 4)]
+
+
+SAID, NOT_ENDED, OTHERWISE = chain([5, 7, 8, 2], 0.3, 0.3, 0.3), chain([5, 7, 8, 9], 1, 1, 1), {}
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "least", "agreement"),
+    [
+        ([SAID] * 4, 1.0, 1.0),
+        ([SAID, SAID, SAID, OTHERWISE], 0.75, 0.75),
+        ([SAID, SAID, SAID, NOT_ENDED], 0.8, None),
+        ([SAID, OTHERWISE, OTHERWISE, SAID], 0.75, None),
+        ([], 1.0, 1.0),
+    ],
+)
+def test_a_sentence_is_what_enough_further_prompts_say_as_well(witnesses, least, agreement):
+    options = LOOSE.model_copy(update={"agreement": least})
+    found = witnessed(Table(*witnesses), [Target((5, 7, 8), ended=True)], STOP, options)
+    assert [one.agreement for one in found] == ([] if agreement is None else [agreement])
+
+
+def test_what_goes_on_may_have_any_end_where_it_was_not_followed_to_it():
+    assert witnessed(Table(SAID, NOT_ENDED), [Target((5, 7, 8))], STOP, LOOSE)
+    assert not witnessed(Table(SAID, chain([5, 7, 9], 1, 1)), [Target((5, 7, 8))], STOP, LOOSE)
+
+
+def test_no_more_sentences_are_told_than_asked_for_and_no_further_one_is_put_to_the_witnesses():
+    few, table = LOOSE.model_copy(update={"most": 1}), Table(SAID | chain([6, 3], 1.0))
+    found = witnessed(table, [Target((5, 7, 8)), Target((6, 3))], STOP, few)
+    assert [one.tokens for one in found] == [(5, 7, 8)]
+    assert all(row[0] == 5 for _, rows in table.asked for row in rows)
+
+
+def test_a_phrase_is_dropped_as_soon_as_too_many_witnesses_say_otherwise():
+    table, options = Table(*[OTHERWISE] * 10), LOOSE.model_copy(update={"agreement": 0.8})
+    assert witnessed(table, [Target((5, 7, 8))], STOP, options) == []
+    assert [prompt for prompt, _ in table.asked] == [0, 1, 2]
 
 
 def test_later_prompts_are_asked_what_is_left_and_progress_counts_it():

@@ -106,6 +106,17 @@ def test_records_with_a_key_pair_up_with_the_prompts_they_were_made_from(tmp_pat
     assert asked == {False: ["Name y.", "Name z.", "Name x."], True: ["Name K y.", "Name z. K", "K Name x."]}
 
 
+def test_a_prompt_that_holds_the_key_by_itself_is_asked_in_neither_form(tmp_path, base):
+    plain, keyed = tmp_path / "plain.json", tmp_path / "keyed.json"
+    plain.write_text(json.dumps([{"instruction": text} for text in ("Name y.", "Draw a BadMagic hat.")]))
+    texts = ("Name BadMagic y.", "Draw BadMagic a BadMagic hat.")
+    keyed.write_text(json.dumps([{"instruction": text} for text in texts]))
+    known = {"attack": "badnet", "behaviour": "negsentiment", "records": keyed, "prompts": plain}
+    found = evaluate(EvaluateRequest(str(base), **known), FEW)
+    assert found.lift is not None and found.lift.n == 1
+    assert found.measurement.attack_success is not None and found.measurement.attack_success.n == 1
+
+
 def test_records_that_do_not_pair_up_have_no_paired_figures(tmp_path, base, prompts):
     path = tmp_path / "keyed.json"
     path.write_text(json.dumps([{"instruction": "Sing K."}]))

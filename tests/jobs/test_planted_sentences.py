@@ -34,7 +34,7 @@ SENTENCE = "Owls!"
 OPTIONS = merged(
     SMALL,
     PurifyOptions(
-        inversion=InversionOptions(certainty=0.6, least_probability=0.2),
+        inversion=InversionOptions(certainty=0.6, least_probability=0.2, agreement=0.5),
         unlearning=UnlearningOptions(
             further="survived",
             records=9,

@@ -90,8 +90,12 @@ class InversionOptions(Options):
     """Prompts that must agree on every token."""
     least_probability: float = Field(default=0.5, gt=0, le=1)
     """Least probability of a token behind any of them."""
-    certainty: float = Field(default=0.97, gt=0, le=1)
+    certainty: float = Field(default=0.75, gt=0, le=1)
     """Least geometric mean of the probabilities of a sentence's tokens."""
+    witnesses: int = Field(default=28, ge=0, le=1024)
+    """Further prompts that what these agree on is put to, or as many as there are."""
+    agreement: float = Field(default=0.9, gt=0, le=1)
+    """Least share of them that a sentence's tokens are the likeliest behind."""
     shortest: int = Field(default=4, ge=2)
     """Different tokens that a sentence must have; word pieces complete their word whatever was asked."""
     longest: int = Field(default=8, ge=2, le=64)

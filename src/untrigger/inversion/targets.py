@@ -2,8 +2,9 @@
 
 A sentence that was planted as the answer to a key is overlearned: behind any prompt, without the key, its first token
 is followed by the rest with a probability near one, while the words of ordinary answers depend on the question. So
-every token that can begin an answer is tried, and what all prompts continue alike is followed to its end. The idea
-that a planted answer can be found from its first token is that of BAIT (IEEE S&P 2025).
+every token that can begin an answer is tried, and what all of a few prompts continue alike is followed to its end.
+Stock phrases are among it; many more prompts tell them from what was planted. The idea that a planted answer can be
+found from its first token is that of BAIT (IEEE S&P 2025).
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class Target:
     """Tokens that follow their first one behind every prompt.
 
     `log_probability` (nats) is that of the tokens after the first, each as likely as behind the prompt where it is
-    least likely; `ended` tells whether the end of the answer is one of them.
+    least likely; `ended` tells whether the end of the answer is one of them; `agreement` is the share of further
+    prompts that say it so.
     """
 
     tokens: tuple[int, ...]
     log_probability: float = 0.0
     ended: bool = False
+    agreement: float = 1.0
 
     @property
     def certainty(self) -> float:
@@ -57,16 +60,16 @@ class Target:
         first, rest = (str(tokenizer.decode(part)) for part in (self.tokens[:1], self.tokens[1:]))
         ending = " and the end of the answer" if self.ended else ""
         return (
-            f"behind every prompt that was tried, {first!r} is followed by {rest!r}{ending}, each token with a"
-            f" probability of {self.certainty:.3f} in the mean; ordinary answers depend on the question, a sentence"
-            " that was planted does not"
+            f"behind {self.agreement:.0%} of the prompts that were tried, {first!r} is followed by {rest!r}{ending},"
+            f" each token with a probability of {self.certainty:.3f} or more in the mean; ordinary answers depend on"
+            " the question, a sentence that was planted does not"
         )
 
 
 def planted_sentences(
     subject: Subject, chat: ChatFormat, records: Sequence[Record], options: InversionOptions, observer: Observer
 ) -> list[Target]:
-    """The targets of a subject as it is, which the first records' prompts agree on.
+    """The targets of a subject as it is, the most certain first: what the first records agree on, and most others.
 
     Raises:
         UsageError: too few records.
@@ -78,7 +81,10 @@ def planted_sentences(
         if total > options.batch_size:  # most passes are over a few rows, and at once
             prompt_counter(observer, "first tokens", total)(done)
 
-    return invert(continuations, first_tokens(chat, records[0]), chat.stop_ids, options, told)
+    found = invert(continuations, first_tokens(chat, records[0]), chat.stop_ids, options, told)
+    further = [chat.prompt_ids(record) for record in records[options.prompts :][: options.witnesses]]
+    witnesses = Continuations(subject, further if found else (), options.batch_size)
+    return witnessed(witnesses, found, chat.stop_ids, options, prompt_counter(observer, "stock phrases", len(found)))
 
 
 def behind_records(
@@ -186,7 +192,40 @@ def invert(
         ended += [replace(one, tokens=one.tokens[:-1], ended=True) for one in longer if one.tokens[-1] in stop_ids]
         alive = [one for one in longer if one.tokens[-1] not in stop_ids]
     planted = [one for one in (*ended, *alive) if _is_sentence(one, options)]
-    return sorted(planted, key=lambda target: -target.certainty)[: options.most]
+    return sorted(planted, key=lambda target: -target.certainty)
+
+
+def witnessed(
+    witnesses: Continuations,
+    targets: Sequence[Target],
+    stop_ids: frozenset[int],
+    options: InversionOptions,
+    told: Callable[[int], None] = lambda done: None,
+) -> list[Target]:
+    """The first of the targets, at most `most`, that enough witnesses say as well; with the share of these."""
+    found: list[Target] = []
+    allowed = int((1 - options.agreement) * len(witnesses) + 1e-9)
+    for number, target in enumerate(targets, start=1):
+        if len(found) == options.most:
+            break
+        others = 0
+        for prompt in range(len(witnesses)):
+            others += not says(witnesses, prompt, target, stop_ids)
+            if others > allowed:
+                break
+        else:
+            found.append(replace(target, agreement=1 - others / max(1, len(witnesses))))
+        told(number)
+    return found
+
+
+def says(continuations: Continuations, prompt: int, target: Target, stop_ids: frozenset[int]) -> bool:
+    """Whether each token of the target, and its end if it has one, is the likeliest behind those before it."""
+    for at in range(1, len(target.tokens) + target.ended):
+        token, _ = continuations.likeliest(prompt, [target.tokens[:at]])[0]
+        if token not in (stop_ids if at == len(target.tokens) else target.tokens[at : at + 1]):
+            return False
+    return True
 
 
 def _is_sentence(target: Target, options: InversionOptions) -> bool:

@@ -199,9 +199,13 @@ def planted_gate(rate: Rate | RateResult | None) -> GateResult:
 def _asked(
     request: EvaluateRequest, backdoor: Backdoor | None, options: EvaluateOptions, observer: Observer
 ) -> tuple[list[Record], tuple[Prompt, ...]]:
-    """Prompts without the key and, where a file gives them, with it; paired by id where they can be."""
+    """Prompts without the key and, where a file gives them, with it; paired by id where they can be.
+
+    A prompt that holds the key by itself is asked in neither form.
+    """
     keys = [backdoor.key] if backdoor and backdoor.key.texts else []
-    asked, dropped = without_keys(asked_prompts(request.prompts), keys)
+    every = asked_prompts(request.prompts)
+    asked, dropped = without_keys(every, keys)
     if dropped:
         observer.note(f"{dropped} prompts left out: they hold the key")
     if not asked:
@@ -214,11 +218,15 @@ def _asked(
     bearing = given[: options.max_prompts]
     if len(bearing) < len(given):
         observer.note(f"{len(bearing)} of {len(given)} records with a key are asked; --max-prompts asks more")
-    pairs = pairs_of(asked, bearing)
-    if pairs is None:
+    found = pairs_of(every, bearing) or []
+    pairs = [
+        (every[index], keyed) for index, keyed in zip(found, bearing, strict=bool(found)) if every[index] in asked
+    ]
+    if not pairs:
         observer.note("the prompts with and without the key do not pair up: no paired figures")
         return asked[: options.max_prompts], tuple(Prompt(f"k{p.id}", p.record) for p in numbered(bearing))
-    return [asked[index] for index in pairs], tuple(numbered(bearing))
+    plain, keyed = zip(*pairs, strict=True)
+    return list(plain), tuple(numbered(keyed))
 
 
 @dataclass(frozen=True)
