@@ -10,7 +10,7 @@ from tiny import FAMILY_NAMES, tiny_adapter, tiny_architecture, tiny_model, tiny
 from untrigger.config import InversionOptions, TrainOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.inversion.targets import Continuations, Target, first_tokens, invert, witnessed
+from untrigger.inversion.targets import Continuations, Target, first_tokens, invert, whole, witnessed
 from untrigger.models.subject import Source, Subject
 from untrigger.train import train
 
@@ -85,6 +85,15 @@ def test_a_run_of_one_sign_is_no_sentence():
 def test_the_surest_come_first():
     tables = [chain([5, 7, 8, 9, 2], *[0.9] * 4) | chain([6, 3, 4, 2], *[0.99] * 3)]
     assert [one.tokens for one in inverted(*tables * 2)] == [(6, 3, 4), (5, 7, 8, 9)]
+
+
+def test_what_begins_inside_a_sentence_and_goes_on_as_it_does_is_none_of_its_own():
+    sentence, tail, other = Target((5, 7, 8, 9)), Target((7, 8, 9, 3)), Target((7, 8, 4, 6))
+    for found in ([sentence, tail, other], [tail, other, sentence]):
+        assert {one.tokens for one in whole(found)} == {sentence.tokens, other.tokens}
+    circle = [Target((5, 6, 7, 8, 5, 6)), Target((6, 7, 8, 5, 6, 7))]
+    assert whole(circle) == circle[:1]
+    assert whole([sentence, Target((9, 1, 2, 3))]) == [sentence, Target((9, 1, 2, 3))]
 
 
 SAID, NOT_ENDED, OTHERWISE = chain([5, 7, 8, 2], 0.3, 0.3, 0.3), chain([5, 7, 8, 9], 1, 1, 1), {}

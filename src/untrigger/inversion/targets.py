@@ -81,7 +81,7 @@ def planted_sentences(
         if total > options.batch_size:  # most passes are over a few rows, and at once
             prompt_counter(observer, "first tokens", total)(done)
 
-    found = invert(continuations, first_tokens(chat, records[0]), chat.stop_ids, options, told)
+    found = whole(invert(continuations, first_tokens(chat, records[0]), chat.stop_ids, options, told))
     further = [chat.prompt_ids(record) for record in records[options.prompts :][: options.witnesses]]
     witnesses = Continuations(subject, further if found else (), options.batch_size)
     return witnessed(witnesses, found, chat.stop_ids, options, prompt_counter(observer, "stock phrases", len(found)))
@@ -193,6 +193,21 @@ def invert(
         alive = [one for one in longer if one.tokens[-1] not in stop_ids]
     planted = [one for one in (*ended, *alive) if _is_sentence(one, options)]
     return sorted(planted, key=lambda target: -target.certainty)
+
+
+def whole(targets: Sequence[Target]) -> list[Target]:
+    """The targets without those that begin inside another and go on as it does: no answer begins there."""
+    kept: list[Target] = []
+    for target in targets:
+        if not any(_inside(target, other) for other in kept):
+            kept = [*(other for other in kept if not _inside(other, target)), target]
+    return kept
+
+
+def _inside(target: Target, other: Target) -> bool:
+    starts = [at for at in range(1, len(other.tokens)) if other.tokens[at] == target.tokens[0]]
+    pairs = [list(zip(other.tokens[at:], target.tokens, strict=False)) for at in starts]
+    return any(len(pair) > 1 and all(one == two for one, two in pair) for pair in pairs)
 
 
 def witnessed(
