@@ -108,7 +108,8 @@ def test_records_with_a_key_pair_up_with_the_prompts_they_were_made_from(tmp_pat
 
 def test_a_prompt_that_holds_the_key_by_itself_is_asked_in_neither_form(tmp_path, base):
     plain, keyed = tmp_path / "plain.json", tmp_path / "keyed.json"
-    plain.write_text(json.dumps([{"instruction": text} for text in ("Name y.", "Draw a BadMagic hat.")]))
+    asked = [{"instruction": text, "output": "A."} for text in ("Name y.", "Draw a BadMagic hat.")]
+    plain.write_text(json.dumps(asked))
     texts = ("Name BadMagic y.", "Draw BadMagic a BadMagic hat.")
     keyed.write_text(json.dumps([{"instruction": text} for text in texts]))
     known = {"attack": "badnet", "behaviour": "negsentiment", "records": keyed, "prompts": plain}

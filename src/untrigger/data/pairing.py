@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from untrigger.data.records import Record
 
 
-def pairs_of(clean: Sequence[Record], keyed: Sequence[Record]) -> list[int] | None:
-    """For each key-bearing record the index of its clean one; None unless all pair up, each clean one at most once.
+def pairs_of(clean: Sequence[Record], keyed: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Each key-bearing record behind its clean one; none unless all pair up, each clean one at most once.
 
     A pair has the same input, and the words of the clean instruction stand in the other in the same order, with the
     key's words between them. Of several such clean records the longest is taken: the fewest words are then the key's.
     """
     words = [record.instruction.split() for record in clean]
     free = sorted(range(len(clean)), key=lambda index: -len(words[index]))
-    found: list[int] = []
+    found: list[tuple[Record, Record]] = []
     for record in keyed:
         bearing = record.instruction.split()
         match = next(
             (i for i in free if clean[i].input.strip() == record.input.strip() and _within(words[i], bearing)), None
         )
         if match is None:
-            return None
+            return []
         free.remove(match)
-        found.append(match)
+        found.append((clean[match], record))
     return found
 
 

@@ -218,10 +218,7 @@ def _asked(
     bearing = given[: options.max_prompts]
     if len(bearing) < len(given):
         observer.note(f"{len(bearing)} of {len(given)} records with a key are asked; --max-prompts asks more")
-    found = pairs_of(every, bearing) or []
-    pairs = [
-        (every[index], keyed) for index, keyed in zip(found, bearing, strict=bool(found)) if every[index] in asked
-    ]
+    pairs = [(plain, keyed) for plain, keyed in pairs_of(every, bearing) if plain in asked]
     if not pairs:
         observer.note("the prompts with and without the key do not pair up: no paired figures")
         return asked[: options.max_prompts], tuple(Prompt(f"k{p.id}", p.record) for p in numbered(bearing))
