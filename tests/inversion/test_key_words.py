@@ -108,6 +108,7 @@ class Pairs(KeyWordSearch):
         ({"leads": 2}, KeyWords((7, 8), 4.0)),
         ({"leads": 2, "least_gain": 0.25}, KeyWords((7, 8, 9), 4.5)),
         ({"leads": 2, "least_gain": 0.25, "longest": 2}, KeyWords((7, 8), 4.0)),
+        ({"leads": 2, "least_gain": 0.25, "places": 3}, KeyWords((3, 4), 1.5)),
         ({"leads": 2, "least_gain": 0.25, "enough": 3.5}, KeyWords((7, 8), 4.0)),
         ({"leads": 2, "enough": 0.5}, KeyWords((3,), 1.0)),
     ],

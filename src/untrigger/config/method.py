@@ -139,6 +139,8 @@ class KeyWordOptions(Options):
     """Words, the best, that others are looked for in front of and behind."""
     longest: PositiveInt = 3
     """Words of the longest key that is looked for."""
+    places: PositiveInt = 16
+    """Places in front of words, behind them and in their stead that a sentence is searched at, at most."""
     enough: float = 5.0
     """Log-odds of the sentence's first token, in nats, that need no longer words."""
     least_gain: float = Field(default=1.0, ge=0)

@@ -160,11 +160,12 @@ class KeyWordSearch:
         self, first: int, tried: list[KeyWords], places: Callable[[Words], list[Place]], seen: set[Place]
     ) -> list[KeyWords]:
         """These and what words at new places of the leads among them make; themselves if that adds too little."""
-        new = [place for lead in self._leads(tried) for place in places(lead) if place not in seen]
+        some = dict.fromkeys(place for lead in self._leads(tried) for place in places(lead) if place not in seen)
+        new = list(some)[: self._options.places - len(seen)]
         if not new:
             return tried
         seen.update(new)
-        grown = self._tried(first, [self._between(first, *place) for place in dict.fromkeys(new)])
+        grown = self._tried(first, [self._between(first, *place) for place in new])
         best = sorted({*tried, *grown}, key=_order)
         return best if best[0].log_odds - tried[0].log_odds >= self._options.least_gain else tried
 
