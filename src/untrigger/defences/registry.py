@@ -47,6 +47,8 @@ OURS = REPAIRED | {"inversion", "unlearning", "titration"}
 FINETUNE = frozenset({"budget", "finetune"})
 CONSISTENCY = frozenset({"budget", "consistency"})
 KNOWN_KEYS = frozenset({"budget", "known_keys"})
+RANDOM = REPAIRED | {"random"}
+ROUNDED = frozenset({"int4"})
 PRUNED_BY_ACTIVATION = frozenset({"budget", "wanda"})
 
 
@@ -220,16 +222,14 @@ DEFENCES = (
         "wanda", "pruning by weight and activation, then fine-tuning", WANDA, wanda, _wanda, PRUNED_BY_ACTIVATION
     ),
     Defence("wanda-only", "pruning by weight and activation", WANDA, wanda, _wanda_only, PRUNED_BY_ACTIVATION),
-    Defence(
-        "random-channels", "random channels suppressed", "control", random_channels, _random, REPAIRED | {"random"}
-    ),
+    Defence("random-channels", "random channels suppressed", "control", random_channels, _random, RANDOM),
     Defence(
         "random-channels-repair",
         "random channels, and our repair",
         "control",
         random_channels,
         _ours,
-        REPAIRED | {"random"},
+        RANDOM,
     ),
     Defence(
         "signature-only", "the default without its search for sentences", "control", vaccine, _signature_only, OURS
@@ -244,7 +244,7 @@ DEFENCES = (
         CROW,
         int4,
         _as_set,
-        frozenset({"int4"}),
+        ROUNDED,
         require=require_bitsandbytes,
     ),
     Defence(
@@ -253,7 +253,7 @@ DEFENCES = (
         "control",
         int4,
         _int4_merged,
-        frozenset({"int4"}),
+        ROUNDED,
         settings=frozenset({"adapter"}),
         require=require_bitsandbytes,
     ),
