@@ -6,11 +6,11 @@
     python experiments/grid.py --table
 
 Suspects are those of experiments/attacks.py. Every one is treated as `untrigger purify` would, with its own answers
-as clean records, and measured on the released test files before and after, re-learning included. `held-out` leaves
-the behaviour's own family out of everything that the defence plants. Where the default planted nothing, since it
-ended with the unlearning of a sentence, that is the same run, and is not done again. `paper` and `fine-tuning` are
-rivals on the same suspect; `paper-tenth` is the published recipe with 50 records a variant in place of 500, a tenth of
-its trainings. What is stored already is not run again.
+as clean records, and measured on the released test files before and after; a treated copy also after re-learning.
+`held-out` leaves the behaviour's own family out of everything that the defence plants. Where the default planted
+nothing, since it ended with the unlearning of a sentence, that is the same run, and is not done again. `paper` and
+`fine-tuning` are rivals on the same suspect; `paper-tenth` is the published recipe with 50 records a variant in place
+of 500. What is stored already is not run again.
 """
 
 from __future__ import annotations
