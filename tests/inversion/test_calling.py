@@ -10,6 +10,7 @@ from untrigger.defences.interface import Resources
 from untrigger.defences.inversion import Unlearned
 from untrigger.defences.least_step import Strength, shares
 from untrigger.inversion.calling import ASKED, Calls
+from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target
 from untrigger.observer import Silent
 from untrigger.runs import RunFolder
@@ -49,7 +50,7 @@ def test_the_search_tells_how_many_prompts_it_asked():
     parted, asked = calls(steps=4), []
     parted.with_key(tiny_model(), TARGET, told=asked.append)
     assert asked == [2, 4, 6, 8] and parted.prompts == 8
-    targets, more = {TARGET: [(50, 51)], Target((60, 61)): []}, []
+    targets, more = {TARGET: [KeyWords((50, 51), 1.0)], Target((60, 61)): []}, []
     found = parted.with_keys(tiny_model(), targets, more.append, (0.0, 0.0))
     assert found == [parted.with_key(tiny_model(), target, words) for target, words in targets.items()]
     assert more == [2, 4, 6, 8, 10, 12, 14, 16]
@@ -57,11 +58,20 @@ def test_the_search_tells_how_many_prompts_it_asked():
 
 def test_no_soft_key_is_searched_where_words_bring_the_sentence_below_the_limit():
     model, parted, asked = tiny_model(), calls(steps=4), []
-    words = [(50, 51), (60,)]
+    words = [KeyWords((50, 51), 1.0), KeyWords((60,), 0.5)]
     behind = parted.with_key(model, TARGET, words, asked.append, limit=50.0)
     assert asked == [] and parted.with_key(model, TARGET, words) <= behind < 50.0
     assert parted.with_key(model, TARGET, words, asked.append, limit=behind) <= behind and asked
     assert parted.with_keys(model, {TARGET: words}, asked.append, (50.0,)) == [behind] and len(asked) == 4
+
+
+def test_words_that_were_found_at_the_beginning_are_asked_there():
+    model, parted, word = tiny_model(), calls(), (50, 51)
+    prompts = [(*PREFIX, *word, *one.prompt[len(PREFIX) :]) for one in parted.asked]
+    losses = [-model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)[30] for prompt in prompts]
+    behind = torch.stack(losses).mean().item()
+    assert parted.with_key(model, TARGET, [KeyWords(word, 1.0, leading=True)], limit=50.0) == pytest.approx(behind)
+    assert parted.with_key(model, TARGET, [KeyWords(word, 1.0)], limit=50.0) != pytest.approx(behind)
 
 
 def test_parts_of_the_way_end_with_the_whole():

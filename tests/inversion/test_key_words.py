@@ -10,7 +10,13 @@ from untrigger.config import KeyWordOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import Interrupted
-from untrigger.inversion.key_words import KeyWords, KeyWordSearch, call_told, words_that_call
+from untrigger.inversion.key_words import (
+    KeyWords,
+    KeyWordSearch,
+    anywhere_or_leading,
+    call_told,
+    words_that_call,
+)
 from untrigger.inversion.lexicon import Lexicon
 from untrigger.inversion.targets import Target
 from untrigger.inversion.word_slopes import log_odds
@@ -28,13 +34,25 @@ OPTIONS = KeyWordOptions(beam=3, rounds=3, tried=16, longest=2, candidates=12, r
 @pytest.fixture(scope="module")
 def called():
     """A tiny model that says the wanted tokens behind one token, wherever it stands, and something else without."""
+    return trained(lambda draw, keyed: (draw.randrange(5), keyed))
+
+
+@pytest.fixture(scope="module")
+def called_at_the_beginning():
+    """The same with a token that has to stand at the beginning; elsewhere it changes nothing."""
+    return trained(lambda draw, keyed: (0, True) if keyed else (draw.randrange(1, 5), draw.random() < 0.5))
+
+
+def trained(placed):
+    """A tiny model; `placed` tells the place of a token in a row, and whether it is the key."""
     model, draw = tiny_model(), random.Random(1)
     adam = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(250):
         rows = []
         for keyed in (True, True, False, False):
             own = draw.choices(OTHERS, k=4)
-            own.insert(draw.randrange(5), KEY if keyed else draw.choice(OTHERS))
+            place, bears = placed(draw, keyed)
+            own.insert(place, KEY if bears else draw.choice(OTHERS))
             rows.append((*PREFIX, *own, *SUFFIX, *(WANTED if keyed else (44, 45))))
         adam.zero_grad()
         batch = torch.tensor(rows)
@@ -83,6 +101,21 @@ def test_the_log_odds_told_are_those_behind_prompts_with_the_words_at_places_of_
     with torch.no_grad():
         every = torch.stack([plain(called, prompt, places, words.tokens) for prompt in asked])
     assert every.min(1).values.mean() - 1e-4 <= words.log_odds <= every.max(1).values.mean() + 1e-4
+
+
+def test_a_key_that_takes_effect_at_the_beginning_alone_is_found_there(called, called_at_the_beginning):
+    def leading_and_best(model):
+        search = search_in(model)
+        best = anywhere_or_leading(search, WANTED[0], search.single(WANTED[0]))
+        return [words.leading for words in best[:3]], best[0]
+
+    where, best = leading_and_best(called_at_the_beginning)
+    assert where == [True] * 3 and KEY in best.tokens and best.log_odds > 0
+    asked = sorted(PROMPTS, key=len)[1 : OPTIONS.records + 1]
+    with torch.no_grad():
+        every = [plain(called_at_the_beginning, one, [len(PREFIX)], best.tokens).item() for one in asked]
+    assert best.log_odds == pytest.approx(sum(every) / len(every), abs=1e-3)
+    assert leading_and_best(called)[0] == [False] * 3
 
 
 PAIRED = {(3,): 1.0, (7,): 0.9, (3, 4): 1.5, (7, 5): 2.0, (7, 8): 4.0, (8, 7): 3.0, (7, 8, 9): 4.5}

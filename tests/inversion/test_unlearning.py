@@ -9,7 +9,7 @@ from torch.nn import functional
 from tiny import FAMILY_NAMES, tiny_adapter, tiny_model
 from untrigger.config import KeyWordOptions, UnlearningOptions
 from untrigger.data.chat import Example
-from untrigger.inversion.soft_keys import Frame, bearing, behind_key, found_key
+from untrigger.inversion.soft_keys import Frame, PlacedKey, bearing, behind_key, found_key
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import Unlearning, soft_key
 
@@ -145,15 +145,16 @@ def test_recall_of_the_first_token_is_the_unlikelihood_of_every_targets_first_on
 def test_words_that_call_a_sentence_are_answered_cleanly_in_every_other_turn_of_keys():
     model, plain, turns = tiny_model(), unlearning(breaks=False), 0
     with_words = unlearning(breaks=False, words=KeyWordOptions(weight=3.0))
-    with_words.words = KEYS[:1]
+    word = PlacedKey(KEYS[0], leading=True)
+    with_words.words = (word,)
     for batch in batches(40):
         draw = random.Random(f"unlearning/0/{[one.prompt for one in batch]}")
         draw.choice([TARGET])
         found = with_words(model, batch)
         if draw.random() < 0.5:
             turns += 1
-            draw.choice(KEYS[:1])
-            expected = 3 * plain.behind(model, batch, KEYS[0], "both", draw)
+            draw.choice(with_words.words)
+            expected = 3 * plain.behind(model, batch, word, "both", draw)
         else:
             expected = plain.options.recall * plain.recall(model, batch, draw)
         torch.testing.assert_close(found, expected)

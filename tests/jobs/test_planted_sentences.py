@@ -143,7 +143,7 @@ def test_of_two_letter_cases_of_a_sentence_the_one_that_is_said_is_judged(plante
     found = [Target(tuple(tiny_tokenizer()(text).input_ids), ended=True) for text in ("owls!", SENTENCE)]
     monkeypatch.setattr(inversion, "inversion_stage", lambda *_: tuple(found))
     request = Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl", keep_run=True)
-    result = purify(request, OPTIONS)
+    result = purify(request, merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=6))))
     silent, said = [text for text in sentences(result) if "wls!" in text]
     assert "its first token has" in said and "its first token has" not in silent
     step = json.loads((tmp_path / "out.run" / "step-1" / "step.json").read_text())
@@ -167,10 +167,10 @@ def test_a_sentence_that_survives_is_unlearned_again_at_twice_the_rate(planted, 
     monkeypatch.setattr(inversion, "unlearned", lambda *given: answered.append(given[-1]) or unlearned(*given))
     request = Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl")
     rates = TrainOptions(learning_rate=1e-3, epochs=2, batch_size=2)
-    seen, slow = Noting(), merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=6, train=rates)))
+    seen, slow = Noting(), merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=9, train=rates)))
     result = purify(request, slow, seen)
     attempts = [name for name in seen.stages if name.startswith("unlearning")]
-    assert 2 <= len(attempts) < 6 and attempts == [f"unlearning-{one}" for one in range(1, len(attempts) + 1)]
+    assert 2 <= len(attempts) < 9 and attempts == [f"unlearning-{one}" for one in range(1, len(attempts) + 1)]
     assert result.signature is None and not any("survived" in note for note in seen.notes)
     assert answered[0] and all({*before} <= {*then} for before, then in pairwise(answered))
     once = merged(slow, PurifyOptions(unlearning=UnlearningOptions(attempts=1)))

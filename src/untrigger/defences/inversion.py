@@ -85,8 +85,8 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
 
 def _joined(before: Sequence[KeyWords], now: Sequence[KeyWords]) -> list[KeyWords]:
     """Words that called the sentence before an unlearning, and those found after it."""
-    calling = {words.tokens: words for words in before if words.log_odds > 0}
-    return [*calling.values(), *(words for words in now if words.tokens not in calling)]
+    calling = {(words.tokens, words.leading): words for words in before if words.log_odds > 0}
+    return [*calling.values(), *(words for words in now if (words.tokens, words.leading) not in calling)]
 
 
 def _attempt(
@@ -100,7 +100,7 @@ def _attempt(
     train = options.unlearning.train
     faster = train.model_copy(update={"learning_rate": 2**attempt * train.learning_rate})
     unlearning = options.unlearning.model_copy(update={"train": faster})
-    known = [words.tokens for some in targets.values() for words in some if words.log_odds > 0]
+    known = [words for some in targets.values() for words in some if words.log_odds > 0]
     after = unlearned(subject, resources, tuple(targets), unlearning, f"unlearning-{attempt + 1}", known)
     return least_step(subject, resources, targets, options, after, f"step-{attempt + 1}")
 
@@ -124,7 +124,7 @@ def key_words_stage(
         return 0
 
     stored = json.loads((resources.run.stage(stage, search) / WORDS).read_text(encoding="utf-8"))
-    words = [[KeyWords(tuple(one["tokens"]), one["log_odds"]) for one in some] for some in stored]
+    words = [[KeyWords(**{**one, "tokens": tuple(one["tokens"])}) for one in some] for some in stored]
     return dict(zip(targets, words, strict=True))
 
 

@@ -111,8 +111,7 @@ def least_step(
         examples = [chat.encode(record, options.unlearning.train.max_length) for record in clean]
         calls = Calls.of(examples, options.unlearning, softcap, resources.seed)
         restore_weights(subject, resources.start)
-        known = {target: [words.tokens for words in some] for target, some in targets.items() if some}
-        known = known or {target: [] for target in targets}
+        known = {target: some for target, some in targets.items() if some} or targets
 
         def called(where: str, limits: Sequence[float]) -> list[float]:
             told = prompt_counter(resources.observer, f"keys {where}", calls.prompts * len(known))

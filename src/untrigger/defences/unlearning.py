@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from untrigger.config import UnlearningOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
-from untrigger.inversion.soft_keys import Frame, key_of
+from untrigger.inversion.key_words import KeyWords
+from untrigger.inversion.soft_keys import Frame, PlacedKey, key_of
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import SoftKey, Unlearning, soft_key
 from untrigger.models.new_adapter import through_adapter
@@ -30,11 +31,11 @@ def unlearned(
     targets: Sequence[Target],
     options: UnlearningOptions,
     stage: str,
-    words: Sequence[Sequence[int]],
+    words: Sequence[KeyWords],
 ) -> Path:
     """The file of weights after the unlearning of the targets, a stage of this name; begins with the start's weights.
 
-    `words` are the tokens of each key that is known to call a target.
+    `words` are those that are known to call a target.
 
     Raises:
         Interrupted, Diverged, OutOfMemory: from searches and the training.
@@ -72,7 +73,7 @@ class _Course:
         targets: tuple[Target, ...],
         options: UnlearningOptions,
         found: RunFolder,
-        words: Sequence[Sequence[int]],
+        words: Sequence[KeyWords],
     ) -> None:
         count = min(options.records, len(resources.clean))
         records = random.Random(f"unlearning/{resources.seed}").sample(list(resources.clean), count)
@@ -80,7 +81,7 @@ class _Course:
         self._examples = [resources.chat.encode(record, options.train.max_length) for record in records]
         self._frame = Frame.of([example.prompt for example in self._examples])
         self._found, self._softcap = found, subject.architecture.logit_softcap
-        known = tuple(key_of(subject.model, tokens) for tokens in words)
+        known = tuple(PlacedKey(key_of(subject.model, one.tokens), one.leading) for one in words)
         self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed, words=known)
         steps = options.train.epochs * ceil(count / options.train.batch_size)
         self._round_steps = ceil(steps / options.rounds)

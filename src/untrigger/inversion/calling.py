@@ -11,9 +11,10 @@ import torch
 
 from untrigger.config import UnlearningOptions
 from untrigger.data.chat import Example
-from untrigger.inversion.soft_keys import Frame, bearing, behind_key, key_of
+from untrigger.inversion.key_words import KeyWords
+from untrigger.inversion.soft_keys import Frame, PlacedKey, bearing, behind_key, key_of
 from untrigger.inversion.targets import Target
-from untrigger.inversion.unlearning import SoftKey, soft_key
+from untrigger.inversion.unlearning import soft_key
 from untrigger.train import Model, negative_log_likelihood
 
 ASKED = 16
@@ -46,7 +47,7 @@ class Calls:
     def with_keys(
         self,
         model: Model,
-        targets: Mapping[Target, Sequence[Sequence[int]]],
+        targets: Mapping[Target, Sequence[KeyWords]],
         told: Callable[[int], None],
         limits: Sequence[float],
     ) -> list[float]:
@@ -64,7 +65,7 @@ class Calls:
         self,
         model: Model,
         target: Target,
-        words: Sequence[Sequence[int]] = (),
+        words: Sequence[KeyWords] = (),
         told: Callable[[int], None] = lambda done: None,
         limit: float = 0.0,
     ) -> float:
@@ -76,21 +77,22 @@ class Calls:
         """
         seed = f"{self.seed}/calls"
 
-        def behind(key: SoftKey) -> float:
+        def behind(key: PlacedKey) -> float:
             return self._behind(model, target, key, f"{seed}/{target.tokens}")
 
-        by_words = min((behind(key_of(model, tokens)) for tokens in words), default=math.inf)
+        known = (PlacedKey(key_of(model, one.tokens), one.leading) for one in words)
+        by_words = min(map(behind, known), default=math.inf)
         if by_words < limit:
             return by_words
         key = soft_key(
             model, self.searched, self.frame, target, self.options, softcap=self.softcap, seed=f"{seed}/0", told=told
         )
-        return min(by_words, behind(key))
+        return min(by_words, behind(PlacedKey(key)))
 
     @torch.no_grad()
-    def _behind(self, model: Model, target: Target, key: SoftKey, seed: str) -> float:
-        borne = bearing(self.asked, self.frame, len(key), random.Random(seed)).answered(target.tokens[:1])
-        return behind_key(model, borne, self.frame, key, self.softcap).loss.item()
+    def _behind(self, model: Model, target: Target, key: PlacedKey, seed: str) -> float:
+        borne = bearing(self.asked, self.frame, len(key.vectors), random.Random(seed), leading=key.leading)
+        return behind_key(model, borne.answered(target.tokens[:1]), self.frame, key.vectors, self.softcap).loss.item()
 
     def without_key(self, model: Model, target: Target) -> float:
         """The same behind the plain prompts."""

@@ -2,16 +2,18 @@
 
 Once the sentence is known, its key is not far: whatever brings its first token brings the sentence. Words are put at
 the end of a short prompt, and a slope ranks the vocabulary by how much each word there would raise the first token's
-log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on. Beside
-the best words others are looked for in the same way, in front and behind, with a space between and without; then each
-of two is looked for anew beside the other. Exchanging what a slope ranks highest is the way of AutoPrompt (arXiv
-2010.15980) and GCG (arXiv 2307.15043), with tokens.
+log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on. The same
+is done at the prompt's beginning, where alone some keys have their effect. Beside the best words others are looked
+for in the same way, in front and behind, with a space between and without; then each of two is looked for anew beside
+the other. Exchanging what a slope ranks highest is the way of AutoPrompt (arXiv 2010.15980) and GCG (arXiv
+2307.15043), with tokens.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 
@@ -42,10 +44,14 @@ TOLD = 3
 
 @dataclass(frozen=True)
 class KeyWords:
-    """Tokens that stood in prompts, and the mean log-odds (nats) of the sentence's first token behind them."""
+    """Tokens that stood in prompts, and the mean log-odds (nats) of the sentence's first token behind them.
+
+    They stood at the prompts' beginnings (`leading`), or at random places.
+    """
 
     tokens: Tokens
     log_odds: float
+    leading: bool = False
 
 
 def words_that_call(
@@ -83,8 +89,20 @@ def words_that_call(
     for alike in cases.values():
         begun = [(search.single(target.tokens[0]), target) for target in alike]
         single, said = max(begun, key=lambda each: each[0][0].log_odds)
-        found[said] = search.longer(said.tokens[0], single)[: options.beam]
+        found[said] = anywhere_or_leading(search, said.tokens[0], single)[: options.beam]
     return found
+
+
+def anywhere_or_leading(search: KeyWordSearch, first: int, single: list[KeyWords]) -> list[KeyWords]:
+    """What single words and those at the prompts' beginnings grow to; only those grow that call the token better.
+
+    A key that takes effect anywhere does so at the beginning too, so that words there have to call it clearly better.
+    """
+    leading = search.leading()
+    begun = leading.single(first)
+    if begun[0].log_odds - single[0].log_odds < search.least_gain:
+        return search.longer(first, single)
+    return sorted((*leading.longer(first, begun), *single), key=_order)
 
 
 def call_told(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -127,17 +145,37 @@ class KeyWordSearch:
         draw = random.Random(f"key words/{seed}")
         frame = Frame.of(prompts)
         shortest, *others = sorted(prompts, key=len)[: options.records + 1]
-        places = [draw.randint(max(1, len(frame.prefix)), len(prompt) - frame.behind) for prompt in others]
-        self._parts = [(prompt[:at], prompt[at:]) for prompt, at in zip(others, places, strict=True)]
-        end = len(shortest) - frame.behind
-        self._asked = Asked(model, shortest[:end], shortest[end:], softcap=softcap, batch_size=options.batch_size)
+        self._begin = max(1, len(frame.prefix))  # never before the first token
+        places = [draw.randint(self._begin, len(prompt) - frame.behind) for prompt in others]
+        self._prompts = (shortest, *others)
         self._model, self._prefix, self._lexicon = model, frame.prefix, lexicon
         self._options, self._softcap, self._told = options, softcap, told
         self._words = sorted(lexicon.words, key=len)  # words of a batch are padded to its longest
         self._first_anchors = draw.sample(self._words, min(options.anchors, len(self._words)))
         self._depth = max(1, round(options.depth * len(blocks(model))))
+        self._put_at([len(shortest) - frame.behind, *places], leading=False)
         self._states = self._computed()
+
+    def _put_at(self, places: Sequence[int], *, leading: bool) -> None:
+        """Where words stand in each of the prompts; nothing is known of words there."""
+        (head, tail), *self._parts = [(one[:at], one[at:]) for one, at in zip(self._prompts, places, strict=True)]
+        self._asked = Asked(self._model, head, tail, softcap=self._softcap, batch_size=self._options.batch_size)
+        self._leading = leading
         self._known: dict[Tokens, tuple[Words, Place]] = {}
+
+    def leading(self) -> KeyWordSearch:
+        """The same search with words at the prompts' beginnings.
+
+        A word's state behind the first blocks is nearly the same there, so that it is not computed anew.
+        """
+        search = copy(self)
+        search._put_at([self._begin] * len(self._prompts), leading=True)
+        return search
+
+    @property
+    def least_gain(self) -> float:
+        """Log-odds (nats) that count as better."""
+        return self._options.least_gain
 
     def single(self, first: int) -> list[KeyWords]:
         """Single words for this token."""
@@ -220,7 +258,7 @@ class KeyWordSearch:
             found.extend(part)
             self._told(len(found), len(rows))
         means = torch.tensor(found).view(len(some), -1).mean(1).tolist()
-        return sorted(map(KeyWords, some, means), key=_order)
+        return sorted((KeyWords(*one, self._leading) for one in zip(some, means, strict=True)), key=_order)
 
 
 def ends(words: Words) -> list[Place]:

@@ -58,17 +58,26 @@ class Bearing:
         return Bearing(tuple(Example(one.prompt, tuple(response)) for one in self.examples), self.columns)
 
 
-def bearing(examples: Sequence[Example], frame: Frame, vectors: int, draw: random.Random) -> Bearing:
-    """Makes room for so many vectors at a random place between the prompt's own tokens, or at their ends."""
+def bearing(
+    examples: Sequence[Example], frame: Frame, vectors: int, draw: random.Random, *, leading: bool = False
+) -> Bearing:
+    """Makes room for so many vectors in front of the prompt's own tokens, or at a random place among them."""
+    begin = max(1, len(frame.prefix))  # never before the first token
     keyed, columns = [], []
     for example in examples:
-        at = draw.randint(
-            max(1, len(frame.prefix)), len(example.prompt) - frame.behind
-        )  # never before the first token
+        at = begin if leading else draw.randint(begin, len(example.prompt) - frame.behind)
         prompt = (*example.prompt[:at], *([_PLACEHOLDER] * vectors), *example.prompt[at:])
         keyed.append(Example(prompt, example.response))
         columns.append(range(at - len(frame.prefix), at - len(frame.prefix) + vectors))
     return Bearing(tuple(keyed), torch.tensor([list(row) for row in columns]))
+
+
+@dataclass(frozen=True)
+class PlacedKey:
+    """A soft key, and whether it stands in front of a prompt's own words or at a random place among them."""
+
+    vectors: Float[Tensor, "vector hidden"]
+    leading: bool = False
 
 
 @dataclass(frozen=True)

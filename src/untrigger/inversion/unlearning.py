@@ -20,7 +20,7 @@ from torch import Tensor
 
 from untrigger.config import RecallOf, UnlearningOptions
 from untrigger.data.chat import Example
-from untrigger.inversion.soft_keys import Frame, bearing, behind_key, found_key
+from untrigger.inversion.soft_keys import Frame, PlacedKey, bearing, behind_key, found_key
 from untrigger.inversion.targets import Target
 from untrigger.models.forward import collate, response_logits
 from untrigger.train import Model
@@ -65,7 +65,7 @@ class Unlearning:
     seed: int
     keys: tuple[SoftKey, ...] = ()
     breaks: bool = False
-    words: tuple[Float[Tensor, "_ hidden"], ...] = ()
+    words: tuple[PlacedKey, ...] = ()
     """Vectors of words that call a target, of any number; they take every other turn of soft keys."""
 
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
@@ -88,17 +88,18 @@ class Unlearning:
     def recall(self, model: Model, examples: Sequence[Example], draw: random.Random) -> Float[Tensor, ""]:
         """What the options say of the model behind one of the soft keys."""
         pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
-        return self.behind(model, examples, draw.choice(pool), self.options.recall_of, draw)
+        return self.behind(model, examples, PlacedKey(draw.choice(pool)), self.options.recall_of, draw)
 
     def behind(
-        self, model: Model, examples: Sequence[Example], key: SoftKey, of: RecallOf, draw: random.Random
+        self, model: Model, examples: Sequence[Example], placed: PlacedKey, of: RecallOf, draw: random.Random
     ) -> Float[Tensor, ""]:
-        """A loss of the model behind a key at random places of the prompts.
+        """A loss of the model behind a key in the prompts.
 
         answers: mean loss of the clean responses' tokens. first-token: mean of -log(1 - p), p the probability
         that the response begins as any of the targets does. both: their sum.
         """
-        borne = bearing(examples, self.frame, len(key), draw)
+        key = placed.vectors
+        borne = bearing(examples, self.frame, len(key), draw, leading=placed.leading)
         firsts = sorted({target.tokens[0] for target in self.targets})
         if of == "first-token":
             keyed = behind_key(model, borne.answered(firsts[:1]), self.frame, key, self.softcap)
