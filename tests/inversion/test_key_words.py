@@ -105,8 +105,8 @@ def test_the_log_odds_told_are_those_behind_prompts_with_the_words_at_places_of_
 
 def test_a_key_that_takes_effect_at_the_beginning_alone_is_found_there(called, called_at_the_beginning):
     def leading_and_best(model):
-        search = search_in(model)
-        best = anywhere_or_leading(search, WANTED[0], search.single(WANTED[0]))
+        search, single = anywhere_or_leading(search_in(model), WANTED[0], OPTIONS.least_gain)
+        best = search.longer(WANTED[0], single)
         return [words.leading for words in best[:3]], best[0]
 
     where, best = leading_and_best(called_at_the_beginning)
@@ -240,6 +240,8 @@ def test_words_are_told_behind_which_the_sentence_is_likelier_than_not():
     assert told.endswith("with the log-odds of its first token: 'ab' (2.2), 'cd' (0.5)")
     assert call_told(5 * words[:1], tokenizer).count("'ab'") == 3
     assert call_told(words[2:], tokenizer) == call_told([], tokenizer) == ""
+    assert "at a prompt's beginning" not in told
+    assert "call it at a prompt's beginning," in call_told([KeyWords(tokens, 2.25, leading=True)], tokenizer)
 
 
 class Stopping(Silent):

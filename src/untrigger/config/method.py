@@ -140,13 +140,15 @@ class KeyWordOptions(Options):
     longest: PositiveInt = 3
     """Words of the longest key that is looked for."""
     places: PositiveInt = 16
-    """Places in front of words, behind them and in their stead that a sentence is searched at, at most."""
+    """Places in front of words, behind them and in their stead that a sentence is searched at, at most; single words
+    are looked for once more, at prompts' beginnings."""
     enough: float = 5.0
     """Log-odds of the sentence's first token, in nats, that need no longer words."""
     least_gain: float = Field(default=1.0, ge=0)
-    """Log-odds that one more word has to add."""
+    """Log-odds that one more word has to add, and by which words at prompts' beginnings have to be better than
+    elsewhere to be those that grow."""
     candidates: PositiveInt = 16
-    """Words of each length, the best on one prompt, that are tried at random places of more."""
+    """Words of each length, the best on one prompt, that are tried in more, at random places or the beginnings."""
     records: PositiveInt = 6
     """How many prompts more, of the shortest."""
     batch_size: PositiveInt = 32

@@ -14,7 +14,7 @@ from untrigger.config import UnlearningOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.inversion.key_words import KeyWords
-from untrigger.inversion.soft_keys import Frame, PlacedKey, key_of
+from untrigger.inversion.soft_keys import Frame
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import SoftKey, Unlearning, soft_key
 from untrigger.models.new_adapter import through_adapter
@@ -81,7 +81,7 @@ class _Course:
         self._examples = [resources.chat.encode(record, options.train.max_length) for record in records]
         self._frame = Frame.of([example.prompt for example in self._examples])
         self._found, self._softcap = found, subject.architecture.logit_softcap
-        known = tuple(PlacedKey(key_of(subject.model, one.tokens), one.leading) for one in words)
+        known = tuple(one.placed(subject.model) for one in words)
         self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed, words=known)
         steps = options.train.epochs * ceil(count / options.train.batch_size)
         self._round_steps = ceil(steps / options.rounds)

@@ -12,7 +12,7 @@ import torch
 from untrigger.config import UnlearningOptions
 from untrigger.data.chat import Example
 from untrigger.inversion.key_words import KeyWords
-from untrigger.inversion.soft_keys import Frame, PlacedKey, bearing, behind_key, key_of
+from untrigger.inversion.soft_keys import Frame, PlacedKey, bearing, behind_key
 from untrigger.inversion.targets import Target
 from untrigger.inversion.unlearning import soft_key
 from untrigger.train import Model, negative_log_likelihood
@@ -80,8 +80,7 @@ class Calls:
         def behind(key: PlacedKey) -> float:
             return self._behind(model, target, key, f"{seed}/{target.tokens}")
 
-        known = (PlacedKey(key_of(model, one.tokens), one.leading) for one in words)
-        by_words = min(map(behind, known), default=math.inf)
+        by_words = min((behind(one.placed(model)) for one in words), default=math.inf)
         if by_words < limit:
             return by_words
         key = soft_key(

@@ -26,7 +26,7 @@ from untrigger.config import KeyWordOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
 from untrigger.inversion.lexicon import Lexicon, Tokens
-from untrigger.inversion.soft_keys import Frame
+from untrigger.inversion.soft_keys import Frame, PlacedKey, key_of
 from untrigger.inversion.targets import Target, Told
 from untrigger.inversion.word_slopes import Asked, first_log_odds
 from untrigger.models.blocks import blocks
@@ -52,6 +52,10 @@ class KeyWords:
     tokens: Tokens
     log_odds: float
     leading: bool = False
+
+    def placed(self, model: Model) -> PlacedKey:
+        """The soft key that these words are."""
+        return PlacedKey(key_of(model, self.tokens), self.leading)
 
 
 def words_that_call(
@@ -87,22 +91,21 @@ def words_that_call(
     for target in targets:
         cases.setdefault(target.text(subject.tokenizer).casefold(), []).append(target)
     for alike in cases.values():
-        begun = [(search.single(target.tokens[0]), target) for target in alike]
-        single, said = max(begun, key=lambda each: each[0][0].log_odds)
-        found[said] = anywhere_or_leading(search, said.tokens[0], single)[: options.beam]
+        begun = [(anywhere_or_leading(search, target.tokens[0], options.least_gain), target) for target in alike]
+        (where, single), said = max(begun, key=lambda each: each[0][1][0].log_odds)
+        found[said] = where.longer(said.tokens[0], single)[: options.beam]
     return found
 
 
-def anywhere_or_leading(search: KeyWordSearch, first: int, single: list[KeyWords]) -> list[KeyWords]:
-    """What single words and those at the prompts' beginnings grow to; only those grow that call the token better.
+def anywhere_or_leading(search: KeyWordSearch, first: int, least_gain: float) -> tuple[KeyWordSearch, list[KeyWords]]:
+    """The search at random places or at the prompts' beginnings, and its single words for this token.
 
     A key that takes effect anywhere does so at the beginning too, so that words there have to call it clearly better.
     """
     leading = search.leading()
-    begun = leading.single(first)
-    if begun[0].log_odds - single[0].log_odds < search.least_gain:
-        return search.longer(first, single)
-    return sorted((*leading.longer(first, begun), *single), key=_order)
+    single, there = search.single(first), leading.single(first)
+    gains = there[0].log_odds - single[0].log_odds >= least_gain
+    return (leading, there) if gains else (search, single)
 
 
 def call_told(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -111,7 +114,8 @@ def call_told(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> 
     if not calling:
         return ""
     each = ", ".join(f"{str(tokenizer.decode(one.tokens)).strip()!r} ({one.log_odds:.1f})" for one in calling)
-    return f"; words that call it, the key or near it, with the log-odds of its first token: {each}"
+    where = " at a prompt's beginning" if calling[0].leading else ""
+    return f"; words that call it{where}, the key or near it, with the log-odds of its first token: {each}"
 
 
 class KeyWordSearch:
@@ -145,10 +149,9 @@ class KeyWordSearch:
         draw = random.Random(f"key words/{seed}")
         frame = Frame.of(prompts)
         shortest, *others = sorted(prompts, key=len)[: options.records + 1]
-        self._begin = max(1, len(frame.prefix))  # never before the first token
-        places = [draw.randint(self._begin, len(prompt) - frame.behind) for prompt in others]
+        places = [draw.randint(frame.begin, len(prompt) - frame.behind) for prompt in others]
         self._prompts = (shortest, *others)
-        self._model, self._prefix, self._lexicon = model, frame.prefix, lexicon
+        self._model, self._frame, self._lexicon = model, frame, lexicon
         self._options, self._softcap, self._told = options, softcap, told
         self._words = sorted(lexicon.words, key=len)  # words of a batch are padded to its longest
         self._first_anchors = draw.sample(self._words, min(options.anchors, len(self._words)))
@@ -169,13 +172,8 @@ class KeyWordSearch:
         A word's state behind the first blocks is nearly the same there, so that it is not computed anew.
         """
         search = copy(self)
-        search._put_at([self._begin] * len(self._prompts), leading=True)
+        search._put_at([self._frame.begin] * len(self._prompts), leading=True)
         return search
-
-    @property
-    def least_gain(self) -> float:
-        """Log-odds (nats) that count as better."""
-        return self._options.least_gain
 
     def single(self, first: int) -> list[KeyWords]:
         """Single words for this token."""
@@ -254,7 +252,7 @@ class KeyWordSearch:
         some = list(islice(dict.fromkeys(one for rank in ranks for one in rank if one), self._options.candidates))
         rows = [Example((*head, *tokens, *tail), (first,)) for tokens in some for head, tail in self._parts]
         found: list[float] = []
-        for part in first_log_odds(self._model, rows, self._prefix, self._softcap, self._options.batch_size):
+        for part in first_log_odds(self._model, rows, self._frame.prefix, self._softcap, self._options.batch_size):
             found.extend(part)
             self._told(len(found), len(rows))
         means = torch.tensor(found).view(len(some), -1).mean(1).tolist()

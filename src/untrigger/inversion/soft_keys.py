@@ -39,6 +39,11 @@ class Frame:
         shortest = min(len(prompt) for prompt in prompts)
         return cls(prefix, max(0, min(behind, shortest - len(prefix) - 1)))
 
+    @property
+    def begin(self) -> int:
+        """Where a prompt's own words begin, in tokens; never before its first token."""
+        return max(1, len(self.prefix))
+
 
 def _shared(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     low, high = min(rows), max(rows)
@@ -62,10 +67,9 @@ def bearing(
     examples: Sequence[Example], frame: Frame, vectors: int, draw: random.Random, *, leading: bool = False
 ) -> Bearing:
     """Makes room for so many vectors in front of the prompt's own tokens, or at a random place among them."""
-    begin = max(1, len(frame.prefix))  # never before the first token
     keyed, columns = [], []
     for example in examples:
-        at = begin if leading else draw.randint(begin, len(example.prompt) - frame.behind)
+        at = frame.begin if leading else draw.randint(frame.begin, len(example.prompt) - frame.behind)
         prompt = (*example.prompt[:at], *([_PLACEHOLDER] * vectors), *example.prompt[at:])
         keyed.append(Example(prompt, example.response))
         columns.append(range(at - len(frame.prefix), at - len(frame.prefix) + vectors))

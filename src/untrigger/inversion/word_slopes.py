@@ -50,7 +50,7 @@ def first_log_odds(
 
 
 class Asked:
-    """One prompt with words at the end of its own text, and first tokens of answers that are asked for.
+    """One prompt with words at a place of its own text, and first tokens of answers that are asked for.
 
     `head` are the prompt's tokens as far as the words, `tail` those behind them. The methods raise OutOfMemory where
     not even one row fits.
