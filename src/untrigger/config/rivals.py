@@ -69,10 +69,14 @@ class EntrapmentOptions(Options):
     """Block, counted from 0, whose input is shifted (default: the one after the first quarter)."""
     positions: PositiveInt = 5
     """Last tokens of the prompt that are shifted."""
+    search_records: PositiveInt = 8
+    """Records that a search for the shift sees."""
     inner_steps: PositiveInt = 10
-    """Gradient steps in search of the shift, for every micro-batch."""
+    """Gradient steps of a search."""
     inner_rate: PositiveFloat = 0.1
     """Length of such a step, in norms of a hidden state."""
+    outer_steps: PositiveInt = 10
+    """Training steps under one shift, before the next search."""
 
 
 class PruneOptions(Options):

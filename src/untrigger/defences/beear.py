@@ -11,9 +11,12 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from untrigger.backdoors.synthetic import BEHAVIOURS
@@ -26,15 +29,26 @@ from untrigger.models.architecture import Architecture, block_module
 from untrigger.models.forward import causal_model
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
+from untrigger.runs import RunFolder
 from untrigger.train import Model, response_loss_sum
+
+SHIFT = "shift.safetensors"
 
 
 def beear(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
     """Trains the suspect on the budget's clean records, with and without the shift."""
     records = budget_records(resources, options.budget)
     training = budget_training(options.budget, options.entrapment.learning_rate)
+    encode = partial(resources.chat.encode, max_length=training.max_length)
     wordings = [wording for behaviour in BEHAVIOURS.values() for wording in behaviour.outputs]
-    unwanted = [resources.chat.encode(records[0].answered(text), training.max_length).response for text in wordings]
+    block = block_module(subject.architecture.model_type, entered_block(subject.architecture, options))
+    alternation = Alternation(
+        Entrapment(options.entrapment, block, subject.architecture.logit_softcap),
+        subject.model,
+        tuple(encode(record) for record in records),
+        tuple(encode(records[0].answered(text)).response for text in wordings),
+        resources.seed,
+    )
     weights = trained(
         subject,
         resources,
@@ -42,13 +56,8 @@ def beear(subject: Subject, resources: Resources, options: PurifyOptions) -> Tre
         records,
         training,
         prepare=suspect_again(subject, resources),
-        penalty=Entrapment(
-            options.entrapment,
-            block_module(subject.architecture.model_type, entered_block(subject.architecture, options)),
-            tuple(unwanted),
-            subject.architecture.logit_softcap,
-            resources.seed,
-        ),
+        penalty=alternation,
+        before_step=alternation.before_step,
     )
     restore_weights(subject, weights)
     return Treated(subject)
@@ -73,30 +82,64 @@ def require_block(architecture: Architecture, options: PurifyOptions) -> None:
         )
 
 
+class Alternation:
+    """The two problems in turn: a search for the shift, then a few training steps under what it found.
+
+    A search sees some of the records in front of one unwanted answer; `unwanted` holds their token ids.
+    """
+
+    def __init__(
+        self,
+        problem: Entrapment,
+        model: Model,
+        examples: Sequence[Example],
+        unwanted: Sequence[tuple[int, ...]],
+        seed: int,
+    ) -> None:
+        self._problem, self._model = problem, model
+        self._examples, self._unwanted, self._seed = examples, unwanted, seed
+        self._round: int | None = None
+        self._shift = problem.no_shift(model)
+
+    def before_step(self, folder: Path, step: int) -> None:
+        """Solves the inner problem where a round begins; a training that goes on takes over what was found."""
+        this_round = step // self._problem.options.outer_steps
+        if this_round == self._round:
+            return
+        stage = RunFolder(folder / "shifts").stage(f"round-{this_round}", partial(self._search, this_round))
+        self._shift = load_file(str(stage / SHIFT))["shift"].to(self._shift.device)
+        self._round = this_round
+
+    def _search(self, this_round: int, work: Path) -> int:
+        draw = random.Random(f"beear/{self._seed}/{this_round}")
+        answer = draw.choice(self._unwanted)
+        seen = draw.sample(self._examples, min(self._problem.options.search_records, len(self._examples)))
+        found = self._problem.shift(self._model, [Example(one.prompt, answer) for one in seen])
+        save_file({"shift": found}, str(work / SHIFT))
+        return 0
+
+    def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
+        """Weighted mean loss of a micro-batch's clean answers under the shift that draws out an unwanted one."""
+        return self._problem.options.weight * self._problem.loss(model, examples, self._shift)
+
+
 @dataclass(frozen=True)
 class Entrapment:
-    """The outer problem's loss of a micro-batch; the inner one is solved anew for each.
-
-    `unwanted` holds the token ids of unwanted answers, of which a micro-batch takes one.
-    """
+    """The inner problem, and the loss of the outer one under its solution."""
 
     options: EntrapmentOptions
     block: str
-    unwanted: tuple[tuple[int, ...], ...]
     softcap: float | None
-    seed: int
 
-    def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
-        """Weighted mean loss of the clean answers' tokens under the shift that draws out an unwanted answer."""
-        answer = random.Random(f"beear/{self.seed}/{examples[0].prompt}").choice(self.unwanted)
-        shift = self.shift(model, [Example(example.prompt, answer) for example in examples])
-        return self.options.weight * self.loss(model, examples, shift)
-
-    def shift(self, model: Model, unwanted: Sequence[Example]) -> Float[Tensor, "position hidden"]:
-        """The inner problem: steps of fixed length down the gradient of the unwanted answers' loss, from zero."""
+    def no_shift(self, model: Model) -> Float[Tensor, "position hidden"]:
+        """Where a search begins: zeros in the model's own precision."""
         reference = next(model.parameters())
         width = causal_model(model).get_input_embeddings().embedding_dim
-        found = torch.zeros(self.options.positions, width, dtype=reference.dtype, device=reference.device)
+        return torch.zeros(self.options.positions, width, dtype=reference.dtype, device=reference.device)
+
+    def shift(self, model: Model, unwanted: Sequence[Example]) -> Float[Tensor, "position hidden"]:
+        """Steps of fixed length down the gradient of the unwanted answers' loss, from zero."""
+        found = self.no_shift(model)
         length = self.options.inner_rate * self.typical_norm(model, unwanted)
         for _ in range(self.options.inner_steps):
             found.requires_grad_()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -31,14 +33,19 @@ def trained(
     prepare: Callable[[], None],
     frozen: Mapping[str, Tensor] | None = None,
     penalty: Penalty | None = None,
+    before_step: Callable[[Path, int], None] | None = None,
 ) -> Path:
     """The file of weights after a training that begins where `prepare` puts the subject; not trained twice.
 
-    The subject is left in no particular state: restore the weights.
+    `before_step` is called with a folder, which an interruption leaves as it is, and the number of the step that
+    follows. The subject is left in no particular state: restore the weights.
     """
 
     def build(work: Path) -> int:
         prepare()
+        hooks = training_hooks(resources.observer, stage, work / "scratch" / "state")
+        if before_step is not None:
+            hooks = replace(hooks, before_step=partial(before_step, work / "scratch"))
         tokens = fine_tune(
             subject,
             resources.chat,
@@ -47,7 +54,7 @@ def trained(
             seed=resources.seed,
             frozen=frozen or {},
             penalty=penalty,
-            hooks=training_hooks(resources.observer, stage, work / "scratch" / "state"),
+            hooks=hooks,
         )
         save_weights(subject, work / WEIGHTS)
         return tokens
