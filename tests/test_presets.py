@@ -5,7 +5,7 @@ import pytest
 from tiny import tiny_architecture
 from untrigger.config import AttackOptions, PurifyOptions, RepairOptions, TrainOptions, VariantOptions
 from untrigger.models.architecture import ModelShape, describe
-from untrigger.presets import default_options, merged, paper_options, published_row
+from untrigger.presets import default_options, effort_options, merged, paper_options, published_row
 
 
 def architecture(model_type, layers, hidden):
@@ -58,6 +58,17 @@ def test_planted_sentences_are_looked_for_in_both_settings_and_where_there_is_no
     further = {access: default_options(access).unlearning.further for access in ("adapter", "full")}
     assert further == {"adapter": "unfound", "full": "survived"}
     assert all(default_options(access).inversion.enable for access in further)
+
+
+def test_an_effort_sets_options_beside_the_defaults():
+    standard = default_options("adapter")
+    assert merged(standard, effort_options("standard", "adapter")) == standard
+    quick = merged(standard, effort_options("quick", "adapter"))
+    assert quick.unlearning.words.beam == 0 and quick.unlearning.records == standard.unlearning.records
+    further = {
+        access: effort_options("thorough", access).unlearning.model_fields_set for access in ("adapter", "full")
+    }
+    assert further == {"adapter": {"least_step", "further"}, "full": {"least_step"}}  # a whole model pays for it
 
 
 def test_an_adapter_is_unlearned_as_a_whole_model_is():

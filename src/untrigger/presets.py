@@ -1,4 +1,4 @@
-"""The published recipe for the models it was published for (arXiv 2603.13461)."""
+"""Our recipe at three efforts, and the published one for the models it was published for (arXiv 2603.13461)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TypeVar
 
 from untrigger.config import (
     Access,
+    Effort,
     InversionOptions,
+    KeyWordOptions,
     Options,
     PurifyOptions,
     RepairOptions,
@@ -71,6 +73,22 @@ def default_options(access: Access) -> PurifyOptions:
         unlearning=UnlearningOptions(further="survived", through="adapter"),
         titration=TitrationOptions(train=TrainOptions(learning_rate=1e-4, epochs=4)),
     )
+
+
+def effort_options(effort: Effort, access: Access) -> PurifyOptions:
+    """What an effort sets beside `default_options`; the standard one sets nothing.
+
+    Quick looks for no words that call a sentence and takes half as many steps for a soft key. Thorough goes the
+    unlearning's whole way, and an adapter gets the signature's treatment in any case. Their price and outcome are
+    measured in docs/explanation/defaults.md.
+    """
+    if effort == "quick":
+        return PurifyOptions(unlearning=UnlearningOptions(words=KeyWordOptions(beam=0), search_steps=10))
+    if effort == "thorough" and access == "adapter":
+        return PurifyOptions(unlearning=UnlearningOptions(least_step=1.0, further="always"))
+    if effort == "thorough":
+        return PurifyOptions(unlearning=UnlearningOptions(least_step=1.0))
+    return PurifyOptions()
 
 
 def paper_options(architecture: Architecture, access: Access) -> PurifyOptions:

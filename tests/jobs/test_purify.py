@@ -19,6 +19,7 @@ from untrigger.config import (
     PurifyOptions,
     RepairOptions,
     SignatureOptions,
+    UnlearningOptions,
     VariantOptions,
 )
 from untrigger.defences.registry import DEFENCES
@@ -210,6 +211,20 @@ def test_the_preset_is_the_defence_of_the_paper(tmp_path):
     assert Request("m", tmp_path, preset="paper", defence="paper").defence_name == "paper"
     with pytest.raises(UsageError, match="no recipe for finetune"):
         _ = Request("m", tmp_path, preset="paper", defence="finetune").defence_name
+
+
+def test_an_effort_is_refused_by_other_defences_before_any_work(tmp_path):
+    for asked in ({"preset": "paper"}, {"defence": "finetune"}):
+        with pytest.raises(UsageError, match=r"--effort quick is no recipe for (paper|finetune)"):
+            purify(Request("no-such-model", tmp_path / "out", effort="quick", **asked), SMALL)
+    assert Request("m", tmp_path, effort="thorough").defence_name == "vaccine"
+
+
+def test_an_effort_sets_what_is_not_set_explicitly(tmp_path, suspect, records):
+    request = Request(str(suspect), tmp_path / "out", data=records, effort="quick")
+    purify(request, merged(SMALL, PurifyOptions(unlearning=UnlearningOptions(search_steps=3))))
+    told = json.loads((tmp_path / "out" / "reproduce.json").read_text())["options"]["unlearning"]
+    assert (told["words"]["beam"], told["search_steps"]) == (0, 3)
 
 
 def test_a_reference_that_the_defence_does_not_use_is_refused(tmp_path, suspect):

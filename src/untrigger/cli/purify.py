@@ -28,7 +28,7 @@ from untrigger.cli.options import (
     Template,
     TrustNamedBase,
 )
-from untrigger.config import PurifyOptions
+from untrigger.config import Effort, PurifyOptions
 
 DEFAULTS = PurifyOptions()
 
@@ -46,6 +46,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     defence: Annotated[str, Parameter(help=f"How: {DEFENCE_NAMES} (docs/reference/defences.md).")] = "vaccine",
     reference: Reference = None,
     preset: Annotated[Literal["default", "paper"], Parameter(help="paper: the published recipe.")] = "default",
+    effort: Annotated[Effort, Parameter(help="How much to spend (docs/explanation/defaults.md).")] = "standard",
     template: Template = "chat",
     other_template: OtherTemplate = False,
     run: Annotated[Path | None, Parameter(help="Folder for unfinished work (default: OUTPUT.run).")] = None,
@@ -87,6 +88,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
         defence=defence,
         reference=reference,
         preset=preset,
+        effort=effort,
         template=template,
         other_template=other_template,
         run=run,

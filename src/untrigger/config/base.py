@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 TemplateName = Literal["chat", "alpaca"]
 Access = Literal["full", "adapter"]
+Effort = Literal["quick", "standard", "thorough"]
 Through = Literal["weights", "adapter"]
 """What a training of a whole model moves: all its weights, or a LoRA adapter that becomes a part of them."""
 ScoringMode = Literal["consistent", "legacy-raw"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from untrigger.backdoors.synthetic import known_families, known_kinds
-from untrigger.config import PurifyOptions
+from untrigger.config import Effort, PurifyOptions
 from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.readers import read_records
 from untrigger.defences.interface import Defence
@@ -16,7 +16,7 @@ from untrigger.models.load import load
 from untrigger.models.locate import cache_folder, locate
 from untrigger.models.merge import require_mixable
 from untrigger.models.subject import Subject
-from untrigger.presets import merged
+from untrigger.presets import effort_options, merged
 
 READ_BY_ALL = frozenset({"seed", "measure", "gate"})
 """Groups of options that concern every defence."""
@@ -78,8 +78,10 @@ def open_reference(reference: str, device: str, dtype: str) -> Subject:
     return load(reference, device=device, dtype=dtype)
 
 
-def options_in_force(chosen: Defence, subject: Subject, given: PurifyOptions) -> PurifyOptions:
-    """The defence's recipe for this subject, with what was set explicitly.
+def options_in_force(
+    chosen: Defence, subject: Subject, given: PurifyOptions, effort: Effort = "standard"
+) -> PurifyOptions:
+    """The defence's recipe for this subject, with what the effort sets and then what was set explicitly.
 
     Raises:
         UsageError: the defence is not for this setting, or an option is not.
@@ -87,7 +89,8 @@ def options_in_force(chosen: Defence, subject: Subject, given: PurifyOptions) ->
     if subject.access not in chosen.settings:
         only = " or ".join(sorted(chosen.settings))
         raise UsageError(f"{chosen.name} is no defence for the {subject.access} setting", why=f"it is for {only}")
-    options = merged(chosen.recipe(subject.architecture, subject.access), given)
+    recipe = merged(chosen.recipe(subject.architecture, subject.access), effort_options(effort, subject.access))
+    options = merged(recipe, given)
     if subject.access == "full" and options.suppress.remainder != 1:
         raise UsageError(
             "--suppress.remainder scales an adapter's update", why="this is a whole model", todo="leave it out"

@@ -46,7 +46,7 @@ def purify(request: Request, options: PurifyOptions | None = None, observer: Obs
     subject, chat = open_suspect(request)
     note_findings(subject, observer)
     refuse_unread(chosen, subject, given)
-    given = options_in_force(chosen, subject, given)
+    given = options_in_force(chosen, subject, given, request.effort)
     reference = _reference(request, chosen, subject)
     suspect = Suspect(subject, chat, backdoor, request.data, request.prompts, given.measure, given.seed, observer)
     with no_network():

@@ -8,7 +8,7 @@ from typing import Literal
 
 from untrigger.backdoors.lookup import lookup
 from untrigger.backdoors.types import Backdoor
-from untrigger.config import TemplateName
+from untrigger.config import Effort, TemplateName
 from untrigger.errors import UsageError
 
 
@@ -31,6 +31,8 @@ class Request:
     defence: str = "vaccine"
     preset: Literal["default", "paper"] = "default"
     """paper: another name of the defence `paper`."""
+    effort: Effort = "standard"
+    """How much the defence `vaccine` spends."""
     reference: str | None = None
     """A model that is taken to be clean, for the defences that need one."""
     template: TemplateName = "chat"
@@ -63,13 +65,14 @@ class Request:
         """The defence asked for.
 
         Raises:
-            UsageError: the preset belongs to another one.
+            UsageError: the preset belongs to another one, or it knows no effort.
         """
-        if self.preset == "default":
-            return self.defence
-        if self.defence not in ("vaccine", "paper"):
+        if self.preset == "paper" and self.defence not in ("vaccine", "paper"):
             raise UsageError(f"--preset paper is no recipe for {self.defence}", todo="give one of the two")
-        return "paper"
+        name = self.defence if self.preset == "default" else "paper"
+        if self.effort != "standard" and name != "vaccine":
+            raise UsageError(f"--effort {self.effort} is no recipe for {name}", todo="give one of the two")
+        return name
 
     def probe_backdoor(self) -> Backdoor | None:
         """The backdoor to measure; raises as `named_backdoor`."""
