@@ -101,19 +101,24 @@ def apart(one: Planted, given: argparse.Namespace) -> list[str]:
 
 def store(one: Planted, work: Path, names: tuple[str, ...]) -> None:
     """Runs the defences that a suspect's stored comparison lacks, and stores it after each of them."""
-    known = ComparisonResult.from_json(one.result.read_text(), one.result.name) if one.result.exists() else None
+    known = stored(one)
     wanted = names or tuple(row.name for row in DEFENCES)
     missing = tuple(name for name in wanted if known is None or name not in told(known))
     if not missing:
         return
 
     def keep(found: ComparisonResult) -> None:
-        write_text_atomic(one.result, without_folders(joined(known, found).to_json()))
+        write_text_atomic(one.result, without_folders(joined(stored(one), found).to_json()))
 
     try:
         keep(run(one, work, missing, keep))
     except UntriggerError as error:
         sys.exit(error.line())
+
+
+def stored(one: Planted) -> ComparisonResult | None:
+    """A suspect's comparison as far as it is there; another process may have added to it."""
+    return ComparisonResult.from_json(one.result.read_text(), one.result.name) if one.result.exists() else None
 
 
 def told(found: ComparisonResult) -> set[str]:
@@ -149,8 +154,8 @@ def table(model: DemoModel) -> str:
     """The stored comparisons of a model, one after the other."""
     parts = []
     for one in matrix(model):
-        if one.result.exists():
-            found = ComparisonResult.from_json(one.result.read_text(encoding="utf-8"), one.result.name)
+        found = stored(one)
+        if found is not None:
             parts.append(f"### {model}, {one.access}: {one.attack}, {one.behaviour}\n\n{markdown_table(found)}")
     return "\n".join(parts)
 

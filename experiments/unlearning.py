@@ -23,6 +23,7 @@ from untrigger.defences.inversion import without_planted_sentences
 from untrigger.evaluation.opinions import CHANGED
 from untrigger.jobs.preparation import measure_after, read_measurement
 from untrigger.models.state import restore_weights
+from untrigger.presets import effort_options
 from untrigger.report.parts import EnvironmentResult, RateResult, StageResult
 from untrigger.report.summary import environment_result
 from untrigger.runs import RunFolder
@@ -38,6 +39,7 @@ def _unlearning(**changes: object) -> PurifyOptions:
 VARIATIONS: dict[str, PurifyOptions] = {
     "default": PurifyOptions(),
     "no-words": _unlearning(words=KeyWordOptions(beam=0)),
+    "quick": effort_options("quick", "adapter"),
     "records-240": _unlearning(records=240),
     "records-360": _unlearning(records=360),
     "rounds-6": _unlearning(rounds=6, breaking_rounds=3),

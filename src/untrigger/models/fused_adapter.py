@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from untrigger.models.factors import ADAPTER_NAME
+from untrigger.models.linear import OneDnnLinear, product
 
 
 class FusedLoraLinear(Linear):  # type: ignore[misc]
@@ -43,7 +44,9 @@ class FusedLoraLinear(Linear):  # type: ignore[misc]
             return False
         if ADAPTER_NAME in self.lora_variant or not isinstance(self.lora_dropout[ADAPTER_NAME], nn.Identity):
             return False
-        if type(base) is not nn.Linear or any(parameter.requires_grad for parameter in base.parameters()):
+        if type(base) not in (nn.Linear, OneDnnLinear):
+            return False
+        if any(parameter.requires_grad for parameter in base.parameters()):
             return False
         if base._forward_pre_hooks or base._forward_hooks:
             return False
@@ -64,20 +67,20 @@ class _LowRankUpdate(torch.autograd.Function):
         b: Float[Tensor, "out rank"],
         scale: float,
     ) -> Float[Tensor, "token out"]:
-        inner = x @ a.t()
+        inner = product(x, a)
         ctx.save_for_backward(x, inner, weight, a, b)
         ctx.scale = scale
-        output = nn.functional.linear(x, weight, bias)
-        return output.addmm_(inner, b.t(), alpha=scale)
+        output = product(x, weight).add_(product(inner, b), alpha=scale)
+        return output if bias is None else output.add_(bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, inner, weight, a, b = ctx.saved_tensors
-        back = (gradient @ b).mul_(ctx.scale)
-        to_a = back.t() @ x if ctx.needs_input_grad[3] else None
-        to_b = (gradient.t() @ inner).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
-        to_x = (gradient @ weight).addmm_(back, a) if ctx.needs_input_grad[0] else None
+        back = product(gradient, b.t()).mul_(ctx.scale)
+        to_a = product(back.t(), x.t()) if ctx.needs_input_grad[3] else None
+        to_b = product(gradient.t(), inner.t()).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
+        to_x = product(gradient, weight.t()).add_(product(back, a.t())) if ctx.needs_input_grad[0] else None
         return to_x, None, None, to_a, to_b, None
 
 

@@ -26,6 +26,7 @@ from untrigger.models.checkpoint import ADAPTER, MODEL, WeightFiles, open_weight
 from untrigger.models.configuration import Configuration, read_configuration, refuse_unsafe_keys
 from untrigger.models.json_file import read_object
 from untrigger.models.known_templates import replace_template_
+from untrigger.models.linear import use_one_dnn_
 from untrigger.models.locate import cache_folder, locate
 from untrigger.models.placement import Placement, placement
 from untrigger.models.subject import Source, Subject
@@ -156,6 +157,7 @@ def _load_full(source: Source, place: Placement, asked: _Asked) -> Subject:
     tokenizer = load_tokenizer(source.folder, configuration.values)
     templates = _settle_template(source.folder, tokenizer, asked)
     model = _load_model(source.folder, configuration, place.dtype_for(weights)).to(place.device)
+    use_one_dnn_(model)
     _share_padding(model, tokenizer)
     rows = check_rows(tokenizer, model.get_input_embeddings().num_embeddings)
     findings = (*pickle_findings(source.folder), *finite, *templates, *rows)
