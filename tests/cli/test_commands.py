@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,13 @@ def test_attack_and_evaluate_work_together(untrigger, tmp_path, model, records):
     assert json.loads(found.out)["measurement"]["attack_success"]["n"] == 12
     shown = untrigger(*words, "--prompts", records, "--max-new-tokens", 4)
     assert "attack success" in shown.out and max(map(len, shown.out.splitlines())) <= 80, shown.out
+
+
+def test_no_library_warns_at_its_import():
+    code = "from untrigger.cli.main import run; run(['doctor'])"  # a process of its own: imports happen once
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "threads, fp32 multiplied by" in done.stdout
+    assert done.stderr == ""
 
 
 def test_doctor_answers_without_a_home(untrigger, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 import traceback
@@ -32,6 +33,8 @@ COMMANDS = {
     "doctor": "Say what this machine has.",
 }
 
+TALKATIVE = "bitsandbytes.backends.cpu.ops"
+"""A logger that warns, at import on processors with AVX-512, that a kernel is missing which nothing here calls."""
 LOST_DEVICE_TODO = "run the same command again, on another --device if it fails again; finished work is kept"
 
 app = App(
@@ -47,6 +50,7 @@ for name, text in COMMANDS.items():
 def run(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and ends the process: 0 done, 1 gate not met, 2 failure, 3 refused, 4 usage, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    logging.getLogger(TALKATIVE).setLevel(logging.ERROR)
     as_json = "json" in (given[i + 1] for i, flag in enumerate(given[:-1]) if flag == "--format") or (
         "--format=json" in given
     )

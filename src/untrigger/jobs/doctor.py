@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from untrigger.models.linear import ONE_DNN
 from untrigger.models.locate import cache_folder
 from untrigger.report.summary import environment_result
 
@@ -43,7 +44,8 @@ def examine() -> list[Finding]:
 
 
 def _devices() -> list[Finding]:
-    found = [Finding("cpu", f"{torch.get_num_threads()} threads, fp32")]
+    library = "oneDNN" if ONE_DNN else "PyTorch's own library, which is slower on AMD processors"
+    found = [Finding("cpu", f"{torch.get_num_threads()} threads, fp32 multiplied by {library}")]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         found.append(Finding(f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"))
