@@ -55,10 +55,10 @@ def nf4(weight: Float[Tensor, "out in"], options: Int4Options) -> Float[Tensor, 
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     codes, state = quantize_4bit(
-        weight.detach().cpu().contiguous(),
+        weight.detach().cpu().reshape(1, -1),  # as one row: bitsandbytes' AVX-512 code errs in rows below a block
         blocksize=BLOCK,
         compress_statistics=options.double_quantisation,
         quant_type="nf4",
     )
     restored: Tensor = dequantize_4bit(codes, state)
-    return restored
+    return restored.view_as(weight)
