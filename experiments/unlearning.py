@@ -49,6 +49,9 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "rate-3.5e-4": _unlearning(train=TrainOptions(learning_rate=3.5e-4)),
     "rate-5e-4": _unlearning(train=TrainOptions(learning_rate=5e-4)),
     "rate-1e-3": _unlearning(train=TrainOptions(learning_rate=1e-3)),
+    "leading-half": _unlearning(leading=0.5),
+    "leading-half-both": _unlearning(leading=0.5, recall_of="both"),
+    "longest-5": _unlearning(words=KeyWordOptions(longest=5, enough=100.0)),
     "whole-way": _unlearning(least_step=1.0),
 }
 """Name -> what is set beside the setting's own defaults."""

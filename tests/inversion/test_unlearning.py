@@ -27,7 +27,7 @@ KEYS = tuple(torch.randn(2, 16, generator=torch.Generator().manual_seed(seed)) f
 
 def unlearning(targets=(TARGET,), breaks=True, **options):
     options = UnlearningOptions(**options)
-    return Unlearning(tuple(targets), options, FRAME, None, seed=0, keys=KEYS, breaks=breaks)
+    return Unlearning(tuple(targets), options, FRAME, None, seed=0, keys=tuple(map(PlacedKey, KEYS)), breaks=breaks)
 
 
 def by_hand(model, borne, key):
@@ -225,11 +225,27 @@ def test_keys_are_searched_for_their_targets_and_are_the_same_again():
         ]
 
     keys = search("0/1")
-    assert all(torch.equal(one, same) for one, same in zip(keys, search("0/1"), strict=True))
-    assert not torch.equal(keys[0], search("0/2")[0])
+    assert all(torch.equal(one.vectors, same.vectors) for one, same in zip(keys, search("0/1"), strict=True))
+    assert not torch.equal(keys[0].vectors, search("0/2")[0].vectors)
     borne = bearing(EXAMPLES, FRAME, 2, random.Random(3))
     loss = [
-        [behind_key(model, borne.answered(one.tokens[:3]), FRAME, key, None).loss for key in keys]
+        [behind_key(model, borne.answered(one.tokens[:3]), FRAME, key.vectors, None).loss for key in keys]
         for one in (TARGET, other)
     ]
     assert loss[0][0] < loss[0][1] and loss[1][1] < loss[1][0]
+
+
+def test_a_leading_key_is_searched_and_answered_at_the_prompts_beginnings(monkeypatch):
+    model, placed = tiny_model(), []
+
+    def watched(examples, frame, vectors, draw, *, leading=False):
+        placed.append(leading)
+        return bearing(examples, frame, vectors, draw, leading=leading)
+
+    monkeypatch.setattr("untrigger.inversion.unlearning.bearing", watched)
+    options = UnlearningOptions(vectors=2, search_steps=3, search_records=2)
+    key = soft_key(model, EXAMPLES, FRAME, TARGET, options, softcap=None, seed="0", leading=True)
+    penalty = unlearning(breaks=False)
+    penalty.keys = (key,)
+    penalty.recall(model, EXAMPLES, random.Random(5))
+    assert key.leading and placed == [True] * 4

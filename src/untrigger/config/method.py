@@ -184,6 +184,8 @@ class UnlearningOptions(Options):
     """Soft keys that a round searches; the sentences take turns."""
     vectors: PositiveInt = 5
     """Vectors of a soft key."""
+    leading: float = Field(default=0.0, ge=0, le=1)
+    """Share of the rounds whose soft keys stand at prompts' beginnings, where words call a sentence best there."""
     drawn_out: PositiveInt = 3
     """First tokens of the sentence that a soft key is to bring."""
     search_steps: PositiveInt = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -14,9 +14,9 @@ from untrigger.config import UnlearningOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.inversion.key_words import KeyWords
-from untrigger.inversion.soft_keys import Frame
+from untrigger.inversion.soft_keys import Frame, PlacedKey
 from untrigger.inversion.targets import Target
-from untrigger.inversion.unlearning import SoftKey, Unlearning, soft_key
+from untrigger.inversion.unlearning import Unlearning, soft_key
 from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights, save_weights
 from untrigger.models.subject import Subject
@@ -82,6 +82,7 @@ class _Course:
         self._frame = Frame.of([example.prompt for example in self._examples])
         self._found, self._softcap = found, subject.architecture.logit_softcap
         known = tuple(one.placed(subject.model) for one in words)
+        self._leading = options.leading if any(one.leading for one in words) else 0.0
         self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed, words=known)
         steps = options.train.epochs * ceil(count / options.train.batch_size)
         self._round_steps = ceil(steps / options.rounds)
@@ -109,9 +110,10 @@ class _Course:
         keys = [self._keys(earlier) for earlier in range(number + 1)]
         self._penalty.keys = tuple(key for some in keys for key in some)
 
-    def _keys(self, number: int) -> list[SoftKey]:
+    def _keys(self, number: int) -> list[PlacedKey]:
         """A round's keys, searched if they are not there yet."""
         options = self._options
+        leading = leads(number, self._leading)
         first = number * options.keys
         turns = [self._targets[turn % len(self._targets)] for turn in range(first, first + options.keys)]
 
@@ -119,11 +121,18 @@ class _Course:
             model, examples, found = self._subject.model, self._examples, {}
             for index, target in enumerate(turns):
                 seed = f"{self._resources.seed}/{number}/{index}"
-                found[str(index)] = soft_key(
-                    model, examples, self._frame, target, options, softcap=self._softcap, seed=seed
+                key = soft_key(
+                    model, examples, self._frame, target, options, softcap=self._softcap, seed=seed, leading=leading
                 )
+                found[str(index)] = key.vectors
             save_file(found, str(work / "keys.safetensors"))
             return 0
 
         held = load_file(str(self._found.stage(f"round-{number}", search) / "keys.safetensors"))
-        return [held[str(index)].to(self._subject.model.device) for index in range(len(held))]
+        device = self._subject.model.device
+        return [PlacedKey(held[str(index)].to(device), leading) for index in range(len(held))]
+
+
+def leads(number: int, share: float) -> bool:
+    """Whether the keys of a round, counted from 0, stand at prompts' beginnings if this share of the rounds' does."""
+    return floor((number + 1) * share) > floor(number * share)

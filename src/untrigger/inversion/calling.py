@@ -84,9 +84,17 @@ class Calls:
         if by_words < limit:
             return by_words
         key = soft_key(
-            model, self.searched, self.frame, target, self.options, softcap=self.softcap, seed=f"{seed}/0", told=told
+            model,
+            self.searched,
+            self.frame,
+            target,
+            self.options,
+            softcap=self.softcap,
+            seed=f"{seed}/0",
+            leading=self.options.leading > 0 and any(one.leading for one in words),
+            told=told,
         )
-        return min(by_words, behind(PlacedKey(key)))
+        return min(by_words, behind(key))
 
     @torch.no_grad()
     def _behind(self, model: Model, target: Target, key: PlacedKey, seed: str) -> float:

@@ -25,8 +25,6 @@ from untrigger.inversion.targets import Target
 from untrigger.models.forward import collate, response_logits
 from untrigger.train import Model
 
-SoftKey = Float[Tensor, "vector hidden"]
-
 
 def soft_key(
     model: Model,
@@ -37,15 +35,17 @@ def soft_key(
     *,
     softcap: float | None,
     seed: str,
+    leading: bool = False,
     told: Callable[[int], None] = lambda done: None,
-) -> SoftKey:
+) -> PlacedKey:
     """A key for a target, searched from random vectors of its own and on examples of its own; see `found_key`."""
     draw, wanted = random.Random(f"soft key/{seed}"), target.tokens[: options.drawn_out]
     count = min(options.search_records, len(examples))
     some = [draw.sample(list(examples), count) for _ in range(options.search_steps)]
-    steps = [bearing(part, frame, options.vectors, draw).answered(wanted) for part in some]
+    steps = [bearing(part, frame, options.vectors, draw, leading=leading).answered(wanted) for part in some]
     start = draw.getrandbits(32)
-    return found_key(model, steps, frame, rate=options.search_rate, softcap=softcap, seed=start, told=told)
+    found = found_key(model, steps, frame, rate=options.search_rate, softcap=softcap, seed=start, told=told)
+    return PlacedKey(found, leading)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Unlearning:
     frame: Frame
     softcap: float | None
     seed: int
-    keys: tuple[SoftKey, ...] = ()
+    keys: tuple[PlacedKey, ...] = ()
     breaks: bool = False
     words: tuple[PlacedKey, ...] = ()
     """Vectors of words that call a target, of any number; they take every other turn of soft keys."""
@@ -88,7 +88,7 @@ class Unlearning:
     def recall(self, model: Model, examples: Sequence[Example], draw: random.Random) -> Float[Tensor, ""]:
         """What the options say of the model behind one of the soft keys."""
         pool = self.keys[-self.options.keys :] if draw.random() < 0.5 else self.keys
-        return self.behind(model, examples, PlacedKey(draw.choice(pool)), self.options.recall_of, draw)
+        return self.behind(model, examples, draw.choice(pool), self.options.recall_of, draw)
 
     def behind(
         self, model: Model, examples: Sequence[Example], placed: PlacedKey, of: RecallOf, draw: random.Random
