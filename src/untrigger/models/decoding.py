@@ -7,7 +7,6 @@ free. The keys and values of the prompts' common beginning are computed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from untrigger.models.forward import expanded_prefix, head_logits
 from untrigger.models.guard import Guard, guarded
+from untrigger.models.roomy_cache import RoomyCache, compacted
 from untrigger.models.sampling import Pick
 
 REFILLED_SHARE = 4
@@ -98,9 +98,7 @@ class _Start:
     ) -> tuple[Int[Tensor, "row length"], tuple[DynamicCache, ...], list[Float[Tensor, "row hidden"]]]:
         """Mask, keys and values of each model, and its hidden state of each prompt's last token."""
         ids, mask = _left_padded([prompt[self.length :] for prompt in prompts], self.length, self.device)
-        caches = tuple(deepcopy(prefix) for prefix in self.prefixes)
-        for cache in caches:
-            cache.batch_repeat_interleave(len(prompts))
+        caches = tuple(RoomyCache.repeated(prefix, len(prompts)) for prefix in self.prefixes)
         positions = (mask.cumsum(dim=1) - 1)[:, -ids.shape[1] :].clamp(min=0)
         return mask, caches, [_read(*each, ids, mask, positions) for each in zip(self.models, caches, strict=True)]
 
@@ -140,10 +138,11 @@ def _settled(
     if len(ended) == len(numbers):
         return None, ended
     if ended:
-        keep = torch.tensor(stay, device=mask.device).nonzero().squeeze(1)
+        rows = compacted(stay)
+        keep = torch.tensor(rows, device=mask.device)
         for cache in caches:
             cache.batch_select_indices(keep)
-        numbers = [number for number, stays in zip(numbers, stay, strict=True) if stays]
+        numbers = [numbers[row] for row in rows]
         ids, mask = ids[keep], mask[keep]
     return _Sequences(numbers, caches, mask, ids), ended
 
@@ -158,7 +157,7 @@ def _joined(first: _Sequences, second: _Sequences) -> _Sequences:
         return torch.cat([_lengthened(part, length, dim) for part in parts])
 
     def both(ours: DynamicCache, others: DynamicCache) -> DynamicCache:
-        cache = DynamicCache()
+        cache = RoomyCache()
         for index, (one, two) in enumerate(zip(ours.layers, others.layers, strict=True)):
             cache.update(rows(one.keys, two.keys, 2), rows(one.values, two.values, 2), index)
         return cache
