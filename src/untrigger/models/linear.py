@@ -34,7 +34,8 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any, x: Float[Tensor, "token in"], weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None
     ) -> Float[Tensor, "token out"]:
-        ctx.save_for_backward(x, weight)
+        to_x, to_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if to_weight else None, weight if to_x else None)
         output = product(x, weight)
         return output if bias is None else output.add_(bias)
 
