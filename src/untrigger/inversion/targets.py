@@ -15,6 +15,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from untrigger.config import InversionOptions
@@ -144,28 +146,49 @@ class Continuations:
     def likeliest(
         self, prompt: int, rows: Sequence[tuple[int, ...]], told: Told | None = None
     ) -> list[tuple[int, float]]:
-        """Token and probability that are likeliest behind a prompt and each row of tokens; rows are equally long.
+        """Token and probability that are likeliest behind a prompt and each row of tokens.
 
         Raises:
             OutOfMemory: not even one row fits.
         """
 
         def following(batch: Sequence[tuple[int, ...]]) -> list[tuple[int, float]]:
-            cache = deepcopy(self._caches[prompt])
-            cache.batch_repeat_interleave(len(batch))
-            ids = torch.tensor(batch, device=self._model.device)
-            output = self._model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
-            logits = head_logits(self._model, output.last_hidden_state[:, -1], self._softcap).float()
+            logits = head_logits(self._model, self._last_states(prompt, batch), self._softcap).float()
             highest = logits.max(dim=-1)
             shares = (highest.values - logits.logsumexp(dim=-1)).exp()
             return list(zip(highest.indices.tolist(), shares.tolist(), strict=True))
 
         found: list[tuple[int, float]] = []
-        for _, part in in_batches(rows, self._batch_size, following, "row of tokens"):
+        at_once = max(1, self._batch_size // max(map(len, rows), default=1))
+        for _, part in in_batches(rows, at_once, following, "row of tokens"):
             found.extend(part)
             if told is not None:
                 told(len(found), len(rows))
         return found
+
+    def _last_states(self, prompt: int, rows: Sequence[tuple[int, ...]]) -> Float[Tensor, "row hidden"]:
+        """What the output layer is given behind each row.
+
+        The rows are read as one sequence, in which each sees the prompt and itself alone (a sliding window, if the
+        model has one, is taken to hold them); so no keys and values of the prompt are copied for every row.
+        """
+        cache, model = deepcopy(self._caches[prompt]), self._model
+        lengths = torch.tensor([len(row) for row in rows])
+        row = torch.arange(len(rows)).repeat_interleave(lengths)
+        place = torch.cat([torch.arange(int(length)) for length in lengths])
+        seen = (row[:, None] == row) & (place[:, None] >= place)
+        read = cache.get_seq_length()
+        hidden = torch.cat([torch.zeros(len(row), read, dtype=torch.bool), ~seen], dim=1)
+        mask = torch.zeros(hidden.shape, dtype=model.dtype).masked_fill_(hidden, torch.finfo(model.dtype).min)
+        output = model.get_decoder()(
+            input_ids=torch.tensor([[token for one in rows for token in one]], device=model.device),
+            attention_mask=mask[None, None].to(model.device),
+            position_ids=(read + place)[None].to(model.device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        states: Tensor = output.last_hidden_state[0, lengths.cumsum(0) - 1]
+        return states
 
 
 def invert(
@@ -236,11 +259,10 @@ def witnessed(
 
 def says(continuations: Continuations, prompt: int, target: Target, stop_ids: frozenset[int]) -> bool:
     """Whether each token of the target, and its end if it has one, is the likeliest behind those before it."""
-    for at in range(1, len(target.tokens) + target.ended):
-        token, _ = continuations.likeliest(prompt, [target.tokens[:at]])[0]
-        if token not in (stop_ids if at == len(target.tokens) else target.tokens[at : at + 1]):
-            return False
-    return True
+    beginnings = [target.tokens[:at] for at in range(1, len(target.tokens) + target.ended)]
+    following = [token for token, _ in continuations.likeliest(prompt, beginnings)]
+    stops = not target.ended or following.pop() in stop_ids
+    return stops and tuple(following) == target.tokens[1:]
 
 
 def _is_sentence(target: Target, options: InversionOptions) -> bool:
