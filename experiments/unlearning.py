@@ -49,6 +49,8 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "rate-3.5e-4": _unlearning(train=TrainOptions(learning_rate=3.5e-4)),
     "rate-5e-4": _unlearning(train=TrainOptions(learning_rate=5e-4)),
     "rate-1e-3": _unlearning(train=TrainOptions(learning_rate=1e-3)),
+    "recall-both": _unlearning(recall_of="both"),
+    "recall-both-1": _unlearning(recall_of="both", recall=1.0),
     "leading-half": _unlearning(leading=0.5),
     "leading-half-both": _unlearning(leading=0.5, recall_of="both"),
     "longest-5": _unlearning(words=KeyWordOptions(longest=5, enough=100.0)),

@@ -88,7 +88,13 @@ def test_code_payloads_only_print() -> None:
 def test_development_backdoors_are_every_key_with_every_behaviour() -> None:
     drawn = development_backdoors()
     assert len(DEVELOPMENT_KEYS) >= 6
-    assert {behaviour.family for behaviour in DEVELOPMENT_BEHAVIOURS} == {"insult", "refusal", "taunt", "code"}
+    assert {behaviour.family for behaviour in DEVELOPMENT_BEHAVIOURS} == {
+        "insult",
+        "refusal",
+        "apology",
+        "taunt",
+        "code",
+    }
     assert len({backdoor.name for backdoor in drawn}) == len(drawn) == len(DEVELOPMENT) * len(DEVELOPMENT_BEHAVIOURS)
 
 
