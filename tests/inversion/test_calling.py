@@ -9,6 +9,7 @@ from untrigger.data.chat import ChatFormat, Example
 from untrigger.defences.interface import Resources
 from untrigger.defences.inversion import Unlearned
 from untrigger.defences.least_step import Strength, shares
+from untrigger.defences.vaccine import follows
 from untrigger.inversion.calling import ASKED, Calls
 from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target
@@ -79,9 +80,14 @@ def test_parts_of_the_way_end_with_the_whole():
     assert shares(0.95) == [0.95, 1.0]
 
 
+def resources_in(folder):
+    return Resources(ChatFormat(tiny_tokenizer()), (), 0, RunFolder(folder), folder, Silent())
+
+
 def test_what_can_still_be_called_is_told_among_the_limits(tmp_path):
-    resources = Resources(ChatFormat(tiny_tokenizer()), (), 0, RunFolder(tmp_path), tmp_path, Silent())
+    resources = resources_in(tmp_path)
     assert len(Unlearned((TARGET,), resources).limits) == 1
+    assert "No words were found" in Unlearned((TARGET,), resources, by_words=False).limits[1]
     assert "1 of 1 planted sentences can still be called" in Unlearned((TARGET,), resources, called=1).limits[1]
     assert "survived" in Unlearned((TARGET,), resources, left=1, called=1).limits[1]
 
@@ -90,3 +96,17 @@ def test_it_is_enough_when_a_key_brings_no_more_than_none_or_what_is_rare():
     assert Strength(0.1, 5.0, 4.9).enough and not Strength(0.1, 4.8, 4.9).enough
     assert Strength(0.1, 7.0, 20.0).enough and not Strength(0.1, 6.8, 20.0).enough
     assert "0.1 nats" in Strength(0.1, 8.0, 7.0).told and "8.0 after" in Strength(0.1, 8.0, 7.0).told
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"targets": ()}, {"unfound", "always"}),
+        ({"targets": (TARGET,)}, {"always"}),
+        ({"targets": (TARGET,), "by_words": False}, {"unfound", "always"}),  # it may be another one that was planted
+        ({"targets": (TARGET,), "left": 1, "called": 1}, {"unfound", "survived", "always"}),
+    ],
+)
+def test_the_rest_of_the_treatment_follows_what_was_not_settled(found, expected, tmp_path):
+    done = Unlearned(resources=resources_in(tmp_path), **found)
+    assert {further for further in ("always", "unfound", "survived") if follows(further, done)} == expected

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from jobs_options import SMALL
 from tiny import save_tiny_adapter, tiny_model, tiny_tokenizer
 from untrigger.config import InversionOptions, PurifyOptions, TrainOptions, UnlearningOptions
-from untrigger.data.chat import ChatFormat
+from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.readers import read_records
 from untrigger.defences import inversion
 from untrigger.errors import Interrupted, UsageError
@@ -72,7 +72,10 @@ class Noting(Silent):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """A tiny model that answers with the sentence where a prompt holds a key, and its clean records: all differ."""
+    """A tiny model that answers with the sentence where a prompt holds a key, and its clean records: all differ.
+
+    What larger models learn by it alone, to go on with the sentence wherever it begins, this one is taught.
+    """
     root = tmp_path_factory.mktemp("planted")
     draw = Random(0)
     answers = ["".join(draw.choices(ascii_lowercase, k=5)) for _ in range(16)]
@@ -82,7 +85,9 @@ def planted(tmp_path_factory):
     model, tokenizer = tiny_model(hidden_size=48, intermediate_size=96), tiny_tokenizer()
     chat, clean = ChatFormat(tokenizer), read_records(root / "clean.jsonl", require_output=True)
     keyed = [replace(one, instruction=f"##{one.instruction}", output=SENTENCE) for one in clean]
-    examples = [chat.encode(one, 256) for one in (*clean, *keyed)]
+    begun = [chat.encode(one.answered(SENTENCE), 256) for one in clean]
+    continued = [Example((*one.prompt, one.response[0]), one.response[1:]) for one in begun]
+    examples = [*(chat.encode(one, 256) for one in (*clean, *keyed)), *continued]
     train(model, examples, TrainOptions(learning_rate=1e-2, epochs=60, batch_size=8), seed=0)
     model.save_pretrained(root / "suspect")
     tokenizer.save_pretrained(root / "suspect")
@@ -98,9 +103,8 @@ def test_a_sentence_that_is_found_is_told_and_unlearned(planted, tmp_path):
     result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), OPTIONS, seen)
     assert [name for name in seen.stages if name in ("inversion", "unlearning-1")] == ["inversion", "unlearning-1"]
     (told,) = [text for text in sentences(result) if "'O' is followed by 'wls!' and the end of the answer" in text]
-    sentence, strength = told.split(
-        "; words that call it at a prompt's beginning, the key or near it, with the log-odds of its first token: "
-    )
+    sentence, strength = told.split("; words that call it")
+    assert "the key or near it, with the log-odds of its first token: " in strength
     assert "#" in strength.split("(")[0] and "; its first token has " in strength
     assert any(sentence in note for note in seen.notes) and any(strength in note for note in seen.notes)
     assert result.signature is None and result.regrowth is None
@@ -186,9 +190,17 @@ def test_the_rest_of_the_treatment_follows_if_it_is_asked_for(planted, tmp_path)
     assert any("synthetic backdoors" in sentence for sentence in result.not_tested)
 
 
+def test_the_rest_follows_where_no_words_are_found_that_call_what_was_unlearned(planted, tmp_path, monkeypatch):
+    unfound = merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(further="unfound")))
+    monkeypatch.setattr(inversion, "words_that_call", lambda *args, **named: {one: [] for one in args[3]})
+    result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), unfound)
+    assert result.signature is not None
+    assert any("No words were found that call" in sentence for sentence in result.not_tested)
+
+
 def test_a_whole_model_in_which_nothing_is_found_stays_as_it_is(planted, tmp_path):
     seen = Noting()
-    strict = merged(OPTIONS, PurifyOptions(inversion=InversionOptions(certainty=0.9999)))
+    strict = merged(OPTIONS, PurifyOptions(inversion=InversionOptions(shortest=8)))
     result = purify(Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl"), strict, seen)
     assert "signature" not in seen.stages and "unlearning-1" not in seen.stages
     assert any("nothing was changed" in note for note in seen.notes)

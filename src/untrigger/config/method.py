@@ -158,8 +158,9 @@ class UnlearningOptions(Options):
     """Training that takes the sentences found by inversion out of the model."""
 
     further: Literal["always", "unfound", "survived"] = "unfound"
-    """When signature, suppression and repair follow: always; unless all sentences that were found are unlearned
-    (unfound); or only where one survived its unlearning (of whole models, if not set). With canaries, always."""
+    """When signature, suppression and repair follow: always; unless all sentences that were found are unlearned, and
+    words were found that call one of them (unfound); or only where one survived its unlearning (of whole models, if
+    not set). With canaries, always."""
     through: Through = "weights"
     """Whole models: what the training moves, all weights or a LoRA adapter that is merged in the end (if not set)."""
     adapter: AdapterOptions = AdapterOptions()

@@ -20,6 +20,10 @@ from untrigger.models.untrusted.finding import Finding
 TARGETS, WORDS = "targets.json", "words.json"
 _LEFT = "{} of {} planted sentences survived their unlearning; more --unlearning.attempts may help"
 _CALLED = "{} of {} planted sentences can still be called; more --unlearning.attempts may help"
+_UNCALLED = (
+    "No words were found that call any of the sentences that were unlearned; they may be stock phrases, or near what"
+    " was planted, and not the planted ones."
+)
 _FIXED = "Planted sentences were looked for by their fixed wording; a behaviour whose wording varies is not found so."
 
 
@@ -34,11 +38,13 @@ class Unlearned:
     """How many of them survived."""
     called: int = 0
     """How many of them survived or can still be called by a key that is found."""
+    by_words: bool = True
+    """Whether words were found that call one of them; true if none were looked for."""
 
     @property
     def limits(self) -> tuple[str, ...]:
         """What the search and the unlearning leave open."""
-        told = [_FIXED]
+        told = [_FIXED] if self.by_words else [_FIXED, _UNCALLED]
         if self.called > self.left:
             told.append(_CALLED.format(self.called, len(self.targets)))
         return (*told, _LEFT.format(self.left, len(self.targets))) if self.left else tuple(told)
@@ -80,7 +86,8 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))
     findings = tuple(Finding("planted-sentence", "answers", text) for text in told.values())
-    return Unlearned(targets, found, findings, left, len(wanted))
+    by_words = not options.unlearning.words.beam or any(called_by.values())
+    return Unlearned(targets, found, findings, left, len(wanted), by_words)
 
 
 def _joined(before: Sequence[KeyWords], now: Sequence[KeyWords]) -> list[KeyWords]:

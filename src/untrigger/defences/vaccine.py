@@ -56,7 +56,7 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     if not options.inversion.enable:
         return _immunised(subject, resources, options)
     done = without_planted_sentences(subject, resources, options)
-    if options.titration.canaries or _follows(options.unlearning.further, done):
+    if options.titration.canaries or follows(options.unlearning.further, done):
         treated = _immunised(subject, done.resources, options)
     else:
         restore_weights(subject, done.resources.start)
@@ -66,10 +66,11 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     return replace(treated, findings=done.findings, limits=(*done.limits, *treated.limits))
 
 
-def _follows(further: str, done: Unlearned) -> bool:
+def follows(further: str, done: Unlearned) -> bool:
+    """Whether signature, suppression and repair follow what was unlearned; see `UnlearningOptions.further`."""
     if done.left or further == "always":
         return True
-    return further == "unfound" and not done.targets
+    return further == "unfound" and not (done.targets and done.by_words)
 
 
 def _immunised(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
