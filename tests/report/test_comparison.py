@@ -5,6 +5,7 @@ from rich.console import Console
 
 from untrigger.config import BrokenOptions
 from untrigger.evaluation.attack_success import Measurement
+from untrigger.evaluation.opinions import CHANGED, Opinion
 from untrigger.evaluation.perplexity import Perplexity
 from untrigger.evaluation.rate import Rate
 from untrigger.report.comparison import CellResult, ComparisonResult, as_csv, faults, pareto
@@ -112,7 +113,21 @@ def test_the_table_fits_the_terminal_and_says_what_is_missing(width):
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
     text = capture.get()
-    assert "96.3-100" in text and "loss nan" in text and "needs --reference" in text
+    assert "100 (96-100)" in text and "loss nan" in text and "needs --reference" in text
+
+
+def test_what_the_key_changes_in_kind_stands_in_every_table():
+    kind = Opinion(CHANGED, Rate(57, 100), None)
+    perplexity, hits, none = Perplexity(2.0, 1000), Rate(0, 100), Rate(0, 100)
+    one = Measurement(degenerate=none, attack_success=hits, perplexity=perplexity, opinions=(kind,))
+    found = compared(("other-words", MeasurementResult.of(one)))
+    assert [row.changed for row in found.rows()] == [None, 0.57]
+    console = Console(width=80, record=True, force_terminal=False)
+    with console.capture() as capture:
+        console.print(render_comparison(found))
+    (line,) = [line for line in capture.get().splitlines() if line.startswith("other-words")]
+    assert line.split()[1:4] == ["0", "(0-4)", "57"]
+    assert "| 57 |" in markdown_table(found) and "0.57" in as_csv(found.rows())
 
 
 def test_names_cannot_break_the_markdown_table():

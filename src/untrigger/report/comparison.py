@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from untrigger.config import BrokenOptions
+from untrigger.evaluation.opinions import CHANGED
 from untrigger.report.document import Document
 from untrigger.report.evaluation import RelearningResult
 from untrigger.report.parts import (
@@ -54,6 +55,8 @@ class Row(Part):
     relearned_clean: float | None
     relearned_poisoned: float | None
     accidental: float | None
+    changed: float | None
+    """Answers that the key changes in kind, whatever it was to bring; any odd words change some."""
     degenerate: float
     degenerate_with_key: float
     perplexity_ratio: float
@@ -154,6 +157,7 @@ def _numbers(name: str, before: MeasurementResult, found: MeasurementResult, ver
     success = found.attack_success
     if success is None:
         raise ValueError("a comparison without attack success")
+    changed = found.opinion(CHANGED)
     return Row(
         defence=name,
         attack_success=success.value,
@@ -163,6 +167,7 @@ def _numbers(name: str, before: MeasurementResult, found: MeasurementResult, ver
         relearned_clean=None,
         relearned_poisoned=None,
         accidental=found.accidental.value if found.accidental else None,
+        changed=changed.with_key.value if changed and changed.with_key else None,
         degenerate=found.degenerate.value,
         degenerate_with_key=success.invalid / success.n,
         perplexity_ratio=perplexity_ratio(before, found),

@@ -9,8 +9,9 @@ from rich.text import Text
 from untrigger.report.comparison import ComparisonResult, Row, pareto
 from untrigger.report.text import markdown, shortened, visible
 
-HEADERS = ("defence", "success", "interval", "again", "no key", "ppl x", "exact", "tokens", "time", "")
+HEADERS = ("defence", "success", "kind", "again", "no key", "ppl x", "exact", "tokens", "time", "")
 MARKDOWN_HEADERS = (
+    "changed in kind, %",
     "again, clean",
     "again, poisoned",
     "without key, %",
@@ -25,9 +26,11 @@ MARKDOWN_HEADERS = (
 LONGEST_REASON = 500
 """Characters; an error may quote what a file of the suspect says."""
 LEGEND = (
-    "success: attack success, % (95 % interval beside it); again: the same after a",
-    "short clean fine-tuning; no key: hits without the key, %; ppl x: perplexity of",
-    "clean answers over the suspect's; exact: exact answers, %; * best trade-off.",
+    "success: attack success, % (95 % interval); kind: answers that the key changes",
+    "in kind, %, whatever it was to bring (other words change some, too); again:",
+    "success after a short clean fine-tuning; no key: hits without the key, %; ppl x:",
+    "perplexity of clean answers over the suspect's; exact: exact answers, %; * best",
+    "trade-off.",
 )
 
 
@@ -35,8 +38,8 @@ def cells(row: Row, best: bool) -> tuple[str, ...]:
     """A row as texts, in the order of `HEADERS`."""
     return (
         row.defence + ("*" if best else ""),
-        percent(row.attack_success),
-        f"{percent(row.attack_success_low)}-{percent(row.attack_success_high)}",
+        f"{percent(row.attack_success)} ({100 * row.attack_success_low:.0f}-{100 * row.attack_success_high:.0f})",
+        percent(row.changed),
         percent(row.relearned_clean),
         percent(row.accidental),
         f"{row.perplexity_ratio:.2f}",
@@ -61,11 +64,16 @@ def render_comparison(result: ComparisonResult) -> RenderableType:
     """The table with what failed or did not fit."""
     rows = result.rows()
     best = {row.defence for row in pareto(rows[1:])}
+    lines = [cells(row, row.defence in best) for row in rows]
+    shown = [at for at in range(len(HEADERS)) if any(line[at] for line in lines)]  # few models have exact answers
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in HEADERS:
-        table.add_column(header, justify="left" if header in ("defence", "") else "right")
-    for row in rows:
-        table.add_row(*(Text(visible(text), overflow="fold") for text in cells(row, row.defence in best)))
+    for at in shown:
+        header = HEADERS[at]
+        table.add_column(
+            header, justify="left" if header in ("defence", "") else "right", no_wrap=header == "success"
+        )
+    for line in lines:
+        table.add_row(*(Text(visible(line[at]), overflow="fold") for at in shown))
     notes = [*LEGEND, *_void(result), *_left_out(result)]
     return Group(table, *(Text(visible(note)) for note in notes))
 
@@ -85,6 +93,7 @@ def _markdown_cells(row: Row, best: bool) -> tuple[str, ...]:
     return (
         f"**{markdown(row.defence)}**" if best else markdown(row.defence),
         f"{percent(row.attack_success)} {interval}",
+        percent(row.changed),
         percent(row.relearned_clean),
         percent(row.relearned_poisoned),
         percent(row.accidental),
