@@ -205,6 +205,7 @@ def test_a_whole_model_in_which_nothing_is_found_stays_as_it_is(planted, tmp_pat
     assert "signature" not in seen.stages and "unlearning-1" not in seen.stages
     assert any("nothing was changed" in note for note in seen.notes)
     assert any("nothing was changed" in sentence for sentence in result.not_tested)
+    assert not any("No words were found" in sentence for sentence in result.not_tested)
     before, after = (load_file(folder / "model.safetensors") for folder in (planted / "suspect", tmp_path / "out"))
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert result.before.perplexity == result.after.perplexity

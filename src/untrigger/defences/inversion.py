@@ -39,7 +39,7 @@ class Unlearned:
     called: int = 0
     """How many of them survived or can still be called by a key that is found."""
     by_words: bool = True
-    """Whether words were found that call one of them; true if none were looked for."""
+    """Whether words were found that call one of them; true if there is none to call, or no words were looked for."""
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))
     findings = tuple(Finding("planted-sentence", "answers", text) for text in told.values())
-    by_words = not options.unlearning.words.beam or any(called_by.values())
+    by_words = not (targets and options.unlearning.words.beam) or any(called_by.values())
     return Unlearned(targets, found, findings, left, len(wanted), by_words)
 
 
