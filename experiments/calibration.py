@@ -1,7 +1,7 @@
 """How well does the survival of canaries foretell that of the backdoor nobody knows?
 
     python experiments/calibration.py --work FOLDER [--suspects full-badnet-code ...]
-    python experiments/calibration.py --table
+    python experiments/calibration.py --table [--figure docs/calibration.svg]
 
 Canaries are planted in a copy of each micro suspect of experiments/rivals.py. The copy and the suspect are treated
 alike in many ways, from far too weak to the default, and the canaries of the one and the backdoor of the other are
@@ -37,6 +37,7 @@ from untrigger.jobs.request import Request
 from untrigger.models.state import restore_weights
 from untrigger.presets import merged
 from untrigger.report.document import Document, parsed
+from untrigger.report.drawing import svg_text
 from untrigger.report.parts import EnvironmentResult, Part, RateResult
 from untrigger.report.summary import environment_result
 from untrigger.report.text import rate_text
@@ -217,12 +218,39 @@ def table(found: list[Calibration]) -> str:
     return "\n".join(lines)
 
 
+MARKERS = dict(zip(REPAIRS, "sv^o", strict=True))
+
+
+def figure(found: list[Calibration]) -> str:
+    """The real backdoor's survival against that of the canaries, as SVG; adapters filled, whole models hollow."""
+    from matplotlib.figure import Figure  # an extra, and slow to import
+
+    drawing = Figure(figsize=(6, 6), layout="constrained")
+    axes = drawing.add_subplot()
+    for one, colour in zip(found, ("C0", "C1", "C2", "C3", "C4", "C5"), strict=False):
+        fill = colour if one.suspect.startswith("adapter") else "none"
+        for repair, marker in MARKERS.items():
+            shares = [(point.canaries.value, point.real.value) for point in one.points if point.repair == repair]
+            across, up = zip(*[(100 * canaries, 100 * real) for canaries, real in shares], strict=True)
+            axes.plot(across, up, marker, color=colour, markerfacecolor=fill, linestyle="none")
+        axes.plot([], [], "o", color=colour, markerfacecolor=fill, label=one.suspect)
+    for repair, marker in MARKERS.items():
+        axes.plot([], [], marker, color="0.4", markerfacecolor="none", linestyle="none", label=repair)
+    axes.legend(fontsize=8, loc="center", bbox_to_anchor=(0.5, 0.6))
+    axes.set_xlabel("canaries that survive, %")
+    axes.set_ylabel("attack success of the real backdoor, %")
+    axes.set_xlim(-3, 103)
+    axes.set_ylim(-3, 103)
+    return svg_text(drawing)
+
+
 def main() -> None:
     """Runs what is missing, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, help="folder for suspects and unfinished work")
     parser.add_argument("--suspects", nargs="*", help="names such as full-badnet-code (default: all)")
     parser.add_argument("--table", action="store_true", help="only print what is stored")
+    parser.add_argument("--figure", type=Path, help="SVG file that is drawn of it (extra `report`)")
     given = parser.parse_args()
     if not given.table and given.work is None:
         parser.error("--work FOLDER is needed, or --table")
@@ -234,6 +262,8 @@ def main() -> None:
             except UntriggerError as error:
                 sys.exit(error.line())
             write_text_atomic(RESULTS / f"micro-{one.name}.json", found.to_json())
+    if given.figure:
+        write_text_atomic(given.figure, figure(stored()))
     sys.stdout.write(table(stored()) + "\n")
 
 

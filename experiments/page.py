@@ -19,10 +19,11 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 OPENING = """# Results
 
-Written by `python experiments/page.py` from the files in experiments/results. Two cores (AVX2), no GPU, fp32, seed 0,
-one run each; 95 % Wilson intervals in brackets. What was tried on the way, and what failed, is in [LOG.md](LOG.md);
-the results of the demonstrations are in the [README](../README.md). Every command goes on where it was interrupted,
-and leaves what is stored as it is. `DIR` is a folder with the released data sets, `WORK` one for what is unfinished.
+Written by `python experiments/page.py` from the files in experiments/results. Two cores (AVX2; some since 2026-11-30
+of an AMD EPYC with AVX-512), no GPU, fp32, seed 0, one run each; 95 % Wilson intervals in brackets. What was tried on
+the way, and what failed, is in [LOG.md](LOG.md); the results of the demonstrations are in the
+[README](../README.md). Every command goes on where it was interrupted, and leaves what is stored as it is.
+`DIR` is a folder with the released data sets, `WORK` one for what is unfinished.
 """
 
 MODES_READ = """\
@@ -65,8 +66,8 @@ def sections() -> Iterator[str]:
         yield _section(f"The publication's sanity checks: {path.stem}", "untrigger analyse (docs/LOG.md)", text)
     yield _section(
         "What canaries foretell",
-        "python experiments/calibration.py --work WORK",
-        calibration.table(calibration.stored()),
+        "python experiments/calibration.py --work WORK --figure docs/calibration.svg",
+        f"![canaries against real backdoors](calibration.svg)\n\n{calibration.table(calibration.stored())}",
     )
     if ablation.EXPERIMENT.stored():
         yield _section(
