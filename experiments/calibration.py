@@ -225,7 +225,7 @@ def figure(found: list[Calibration]) -> str:
     """The real backdoor's survival against that of the canaries, as SVG; adapters filled, whole models hollow."""
     from matplotlib.figure import Figure  # an extra, and slow to import
 
-    drawing = Figure(figsize=(6, 6), layout="constrained")
+    drawing = Figure(figsize=(6, 7), layout="constrained")
     axes = drawing.add_subplot()
     for one, colour in zip(found, ("C0", "C1", "C2", "C3", "C4", "C5"), strict=False):
         fill = colour if one.suspect.startswith("adapter") else "none"
@@ -236,7 +236,7 @@ def figure(found: list[Calibration]) -> str:
         axes.plot([], [], "o", color=colour, markerfacecolor=fill, label=one.suspect)
     for repair, marker in MARKERS.items():
         axes.plot([], [], marker, color="0.4", markerfacecolor="none", linestyle="none", label=repair)
-    axes.legend(fontsize=8, loc="center", bbox_to_anchor=(0.5, 0.6))
+    drawing.legend(fontsize=8, loc="outside lower center", ncols=3)
     axes.set_xlabel("canaries that survive, %")
     axes.set_ylabel("attack success of the real backdoor, %")
     axes.set_xlim(-3, 103)
