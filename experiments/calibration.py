@@ -227,7 +227,8 @@ def figure(found: list[Calibration]) -> str:
 
     drawing = Figure(figsize=(6, 7), layout="constrained")
     axes = drawing.add_subplot()
-    for one, colour in zip(found, ("C0", "C1", "C2", "C3", "C4", "C5"), strict=False):
+    for number, one in enumerate(found):
+        colour = f"C{number}"
         fill = colour if one.suspect.startswith("adapter") else "none"
         for repair, marker in MARKERS.items():
             shares = [(point.canaries.value, point.real.value) for point in one.points if point.repair == repair]

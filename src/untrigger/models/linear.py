@@ -1,8 +1,8 @@
 """Linear layers of single precision on processors, multiplied by oneDNN.
 
-PyTorch has MKL multiply such matrices, and MKL uses AVX-512 on processors of its own vendor only: on an AMD EPYC it
-is less than half as fast as oneDNN (benchmarks/products.py). oneDNN makes a kernel for every new shape, in about
-0.3 ms, which small products do not earn back.
+PyTorch has MKL multiply such matrices; on an AMD EPYC with AVX-512 that is less than half as fast as oneDNN, and as
+fast as with AVX2 alone (benchmarks/products.py). oneDNN makes a kernel for every new shape, in about 0.3 ms, which
+small products do not earn back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ONE_DNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_poin
 
 
 def product(x: Float[Tensor, "token in"], weight: Float[Tensor, "out in"]) -> Float[Tensor, "token out"]:
-    """X Wᵀ without gradients; both may be views."""
+    """The product x Wᵀ without gradients; both may be views."""
     single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
     if not (ONE_DNN and single and x.shape[0] * weight.numel() >= SMALLEST):
         return x @ weight.t()
@@ -51,7 +51,7 @@ class _Linear(torch.autograd.Function):
 def linear(
     x: Float[Tensor, "token in"], weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None = None
 ) -> Float[Tensor, "token out"]:
-    """X Wᵀ + bias."""
+    """The layer x Wᵀ + bias."""
     output: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return output
 
