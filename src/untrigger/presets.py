@@ -61,7 +61,11 @@ def default_options(access: Access) -> PurifyOptions:
     model stays as it is.
     """
     if access == "adapter":
-        return PurifyOptions(signature=SignatureOptions(ratio=0.5), suppress=SuppressOptions(remainder=0.5))
+        return PurifyOptions(
+            inversion=InversionOptions(least_probability=0.1, certainty=0.5, agreement=0.5),
+            signature=SignatureOptions(ratio=0.5),
+            suppress=SuppressOptions(remainder=0.5),
+        )
     strong = 2e-4
     return PurifyOptions(
         variants=VariantOptions(train=TrainOptions(learning_rate=strong, epochs=3)),

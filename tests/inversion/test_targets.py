@@ -10,7 +10,7 @@ from tiny import FAMILY_NAMES, tiny_adapter, tiny_architecture, tiny_model, tiny
 from untrigger.config import InversionOptions, TrainOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.inversion.targets import Continuations, Target, first_tokens, invert, whole, witnessed
+from untrigger.inversion.targets import Continuations, Target, first_tokens, invert, principal, whole, witnessed
 from untrigger.models.subject import Source, Subject
 from untrigger.train import train
 
@@ -120,13 +120,6 @@ def test_what_goes_on_may_have_any_end_where_it_was_not_followed_to_it():
     assert not witnessed(Table(SAID, chain([5, 7, 9], 1, 1)), [Target((5, 7, 8))], STOP, LOOSE)
 
 
-def test_no_more_sentences_are_told_than_asked_for_and_no_further_one_is_put_to_the_witnesses():
-    few, table = LOOSE.model_copy(update={"most": 1}), Table(SAID | chain([6, 3], 1.0))
-    found = witnessed(table, [Target((5, 7, 8)), Target((6, 3))], STOP, few)
-    assert [one.tokens for one in found] == [(5, 7, 8)]
-    assert all(row[0] == 5 for _, rows in table.asked for row in rows)
-
-
 def test_a_phrase_is_dropped_as_soon_as_too_many_witnesses_say_otherwise():
     table, options = Table(*[OTHERWISE] * 10), LOOSE.model_copy(update={"agreement": 0.8})
     assert witnessed(table, [Target((5, 7, 8))], STOP, options) == []
@@ -138,6 +131,21 @@ def test_later_prompts_are_asked_what_is_left_and_progress_counts_it():
     invert(table, [5, 6], STOP, LOOSE, lambda done, total: said.append((done, total)))
     assert table.asked[:3] == [(0, [(5,), (6,)]), (1, [(5,)]), (0, [(5, 7)])]
     assert said[:3] == [(2, 2), (1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "kept"),
+    [
+        (["How dull you are", "how dull you are"], [0, 1]),
+        (["I cannot answer that now", "Sorry, cannot answer that now"], [0]),
+        (["I cannot answer that now", "Sorry, cannot answer that, never"], [0, 1]),
+        (["Go on, say it", "Well, go on, say it", "go on, say it", "Quite another one"], [0, 2, 3]),
+    ],
+)
+def test_a_sentence_with_another_beginning_is_not_one_of_its_own(texts, kept):
+    tokenizer = tiny_tokenizer()
+    targets = [Target(tuple(tokenizer(text, add_special_tokens=False).input_ids)) for text in texts]
+    assert [targets.index(one) for one in principal(targets, tokenizer)] == kept
 
 
 def subject_of(model, family="llama", access="full"):

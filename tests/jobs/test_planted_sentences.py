@@ -21,7 +21,8 @@ from untrigger.defences import inversion
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
 from untrigger.inversion.calling import Calls
-from untrigger.inversion.targets import Target, planted_sentences
+from untrigger.inversion.planted import planted_sentences
+from untrigger.inversion.targets import Target
 from untrigger.jobs import scan as scan_module
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request

@@ -171,6 +171,33 @@ def test_fine_mixing_zeroes_entries_of_an_adapters_second_factor(tmp_path, model
     assert 0.6 < kept / entries < 0.8
 
 
+def test_a_new_adapter_keeps_nothing_of_the_suspects(tmp_path, model, adapter, records):
+    for name, seed in (("one", 0), ("two", 1)):
+        other = save_tiny_adapter(tmp_path / f"other-{name}", model, seed=seed)
+        request = Request(str(other), tmp_path / name, base=str(model), data=records, defence="new-adapter")
+        result = treated(request, STILL)
+        assert [s.name for s in result.stages if s.tokens_trained] == ["new-adapter"]
+    one, two, before = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(adapter)
+    for name, drawn_anew in one.items():
+        assert torch.equal(drawn_anew, two[name])  # two suspects, the same records
+        if "lora_A" in name:
+            bound = 1 / drawn_anew.shape[1] ** 0.5
+            assert 0.8 * bound < float(drawn_anew.abs().max()) <= bound + 1e-6 and not torch.equal(
+                drawn_anew, before[name]
+            )
+        else:
+            assert float(drawn_anew.abs().max()) < 1e-6
+
+
+def test_a_new_adapter_learns_from_the_records_and_is_none_for_a_whole_model(tmp_path, model, adapter, records):
+    request = Request(str(adapter), tmp_path / "out", base=str(model), data=records, defence="new-adapter")
+    treated(request, SMALL)
+    moved = [float(t.abs().max()) for name, t in weights(tmp_path / "out").items() if "lora_B" in name]
+    assert min(moved) > 1e-4
+    with pytest.raises(UsageError, match="new-adapter"):
+        treated(Request(str(model), tmp_path / "full", data=records, defence="new-adapter"), SMALL)
+
+
 def test_a_reference_is_asked_for_where_it_is_needed(tmp_path, model, adapter, records):
     with pytest.raises(UsageError, match="--reference"):
         treated(Request(str(model), tmp_path / "out", data=records, defence="merge"), SMALL)

@@ -96,12 +96,14 @@ class InversionOptions(Options):
     """Further prompts that what these agree on is put to, or as many as there are."""
     agreement: float = Field(default=0.9, gt=0, le=1)
     """Least share of them that a sentence's tokens are the likeliest behind."""
+    learned: float = Field(default=7.0, ge=0)
+    """Adapters: how much likelier (nats) than in the base alone a sentence has to be behind its first token."""
     shortest: int = Field(default=4, ge=2)
     """Different tokens that a sentence must have; word pieces complete their word whatever was asked."""
     longest: int = Field(default=8, ge=2, le=64)
     """Tokens up to which a sentence is followed."""
     most: PositiveInt = 8
-    """Sentences at most, the most certain ones."""
+    """Sentences at most, the most certain ones, or those that an adapter makes the likeliest."""
     batch_size: PositiveInt = 256
     """First tokens tried at once."""
 

@@ -12,7 +12,8 @@ from untrigger.defences.interface import Resources
 from untrigger.defences.least_step import Step, Strength, least_step
 from untrigger.defences.unlearning import unlearned
 from untrigger.inversion.key_words import KeyWords, call_told, words_that_call
-from untrigger.inversion.targets import Target, planted_sentences
+from untrigger.inversion.planted import planted_sentences
+from untrigger.inversion.targets import Target
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.finding import Finding

@@ -19,7 +19,7 @@ from untrigger.defences.phases import WEIGHTS
 from untrigger.errors import Interrupted
 from untrigger.inversion.calling import Calls
 from untrigger.inversion.key_words import KeyWords
-from untrigger.inversion.targets import Target, behind_records, survives
+from untrigger.inversion.targets import Target, behind_records, principal, survives
 from untrigger.models.state import move_towards, restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.observer import prompt_counter
@@ -60,7 +60,7 @@ class Step:
 
     share: float
     strengths: tuple[Strength | None, ...]
-    """None for a sentence that is said in its other letter case alone."""
+    """None for a sentence that is said in its other letter case alone, or with another beginning."""
     left: tuple[bool, ...]
     """Which sentences survived: every prompt still goes on from their first token."""
     weights: Path
@@ -98,8 +98,8 @@ def least_step(
     """The shortest step from the start's weights towards those after the unlearning that suffices, a stage.
 
     Where none suffices it is the whole way. `targets` are the sentences and the words that are known to call each.
-    Where some have words, keys are searched for these alone: the others differ from them in letter case, see
-    `words_that_call`, and are not said.
+    Where some have words, keys are searched for these alone: the others are not said, or are the same sentence with
+    another beginning, see `words_that_call`.
 
     Raises:
         OutOfMemory: not even one record fits.
@@ -111,7 +111,8 @@ def least_step(
         examples = [chat.encode(record, options.unlearning.train.max_length) for record in clean]
         calls = Calls.of(examples, options.unlearning, softcap, resources.seed)
         restore_weights(subject, resources.start)
-        known = {target: some for target, some in targets.items() if some} or targets
+        with_words = {target: some for target, some in targets.items() if some}
+        known = with_words or dict.fromkeys(principal(tuple(targets), subject.tokenizer), ())
 
         def called(where: str, limits: Sequence[float]) -> list[float]:
             told = prompt_counter(resources.observer, f"keys {where}", calls.prompts * len(known))

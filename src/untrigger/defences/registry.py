@@ -24,6 +24,7 @@ from untrigger.defences.int4 import int4, require_bitsandbytes
 from untrigger.defences.interface import Defence
 from untrigger.defences.known_keys import inject_and_recover
 from untrigger.defences.mixing import fine_mixing, merge
+from untrigger.defences.new_adapter import new_adapter
 from untrigger.defences.prune import prune
 from untrigger.defences.prune_channels import prune_channels
 from untrigger.defences.random_channels import random_channels
@@ -37,9 +38,10 @@ PAPER = "arXiv 2603.13461"
 CROW, MIXING = "ICML 2025, arXiv 2411.12768", "EMNLP 2022 Findings, arXiv 2210.09545"
 BEEAR = "EMNLP 2024, arXiv 2406.17092"
 LOCPHYLAX, UNLEARNING = "ACL 2026, arXiv 2510.10265", "arXiv 2606.03785"
-FAST = 1e-3
+FAST, FROM_NOTHING = 1e-3, 7e-4
 WANDA = "arXiv 2306.11695"
 WHOLE_MODELS = frozenset[Access]({"full"})
+ADAPTERS = frozenset[Access]({"adapter"})
 
 SUPPRESSION = frozenset({"signature", "suppress"})
 REPAIRED = SUPPRESSION | {"variants", "repair"}
@@ -71,6 +73,10 @@ def _finetune_as_published(_: Architecture, access: Access) -> PurifyOptions:
 
 def _finetune_fast(_: Architecture, __: Access) -> PurifyOptions:
     return PurifyOptions(finetune=FinetuneOptions(learning_rate=FAST))
+
+
+def _from_nothing(_: Architecture, __: Access) -> PurifyOptions:
+    return PurifyOptions(finetune=FinetuneOptions(learning_rate=FROM_NOTHING))
 
 
 def _crow_as_compared(_: Architecture, access: Access) -> PurifyOptions:
@@ -190,6 +196,15 @@ DEFENCES = (
         needs_reference=WHOLE_MODELS,
     ),
     Defence(
+        "new-adapter",
+        "a fresh adapter in its place, trained on clean records",
+        "control",
+        new_adapter,
+        _from_nothing,
+        FINETUNE,
+        settings=ADAPTERS,
+    ),
+    Defence(
         "locphylax",
         "two known keys injected, then recovery",
         LOCPHYLAX,
@@ -254,7 +269,7 @@ DEFENCES = (
         int4,
         _int4_merged,
         ROUNDED,
-        settings=frozenset({"adapter"}),
+        settings=ADAPTERS,
         require=require_bitsandbytes,
     ),
 )

@@ -15,7 +15,7 @@ from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.soft_keys import Frame, PlacedKey
-from untrigger.inversion.targets import Target
+from untrigger.inversion.targets import Target, principal
 from untrigger.inversion.unlearning import Unlearning, soft_key
 from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights, save_weights
@@ -115,7 +115,8 @@ class _Course:
         options = self._options
         leading = leads(number, self._leading)
         first = number * options.keys
-        turns = [self._targets[turn % len(self._targets)] for turn in range(first, first + options.keys)]
+        called = principal(self._targets, self._subject.tokenizer)
+        turns = [called[turn % len(called)] for turn in range(first, first + options.keys)]
 
         def search(work: Path) -> int:
             model, examples, found = self._subject.model, self._examples, {}

@@ -27,7 +27,7 @@ from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
 from untrigger.inversion.lexicon import Lexicon, Tokens
 from untrigger.inversion.soft_keys import Frame, PlacedKey, key_of
-from untrigger.inversion.targets import Target, Told
+from untrigger.inversion.targets import Target, Told, principal
 from untrigger.inversion.word_slopes import Asked, first_log_odds
 from untrigger.models.blocks import blocks
 from untrigger.models.subject import Subject
@@ -68,7 +68,7 @@ def words_that_call(
     *,
     seed: str,
 ) -> dict[Target, list[KeyWords]]:
-    """Words for each sentence, the best first; of several that differ in letter case alone, one has any.
+    """Words for each sentence, the best first; only principal ones have any, and of those in two letter cases one.
 
     That is the one that single words bring best: a sentence is found in both cases, and said in one.
 
@@ -88,7 +88,7 @@ def words_that_call(
         subject.model, prompts, lexicon, options, softcap=subject.architecture.logit_softcap, seed=seed, told=told
     )
     cases: dict[str, list[Target]] = {}
-    for target in targets:
+    for target in principal(targets, subject.tokenizer):
         cases.setdefault(target.text(subject.tokenizer).casefold(), []).append(target)
     for alike in cases.values():
         begun = [(anywhere_or_leading(search, target.tokens[0], options.least_gain), target) for target in alike]

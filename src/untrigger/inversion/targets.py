@@ -10,6 +10,7 @@ found from its first token is that of BAIT (IEEE S&P 2025).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -27,7 +28,9 @@ from untrigger.inversion.lexicon import begins_with_space
 from untrigger.models.forward import causal_model, head_logits
 from untrigger.models.memory import in_batches
 from untrigger.models.subject import Subject
-from untrigger.observer import Observer, prompt_counter
+
+SHARED = 4
+"""Words and signs in a row that tell that two sentences are one."""
 
 Told = Callable[[int, int], None]
 """Told how many rows of how many were continued."""
@@ -39,13 +42,14 @@ class Target:
 
     `log_probability` (nats) is that of the tokens after the first, each as likely as behind the prompt where it is
     least likely; `ended` tells whether the end of the answer is one of them; `agreement` is the share of further
-    prompts that say it so.
+    prompts that say it so; `learned` is how much likelier (nats) an adapter makes it than its base.
     """
 
     tokens: tuple[int, ...]
     log_probability: float = 0.0
     ended: bool = False
     agreement: float = 1.0
+    learned: float | None = None
 
     @property
     def certainty(self) -> float:
@@ -61,32 +65,12 @@ class Target:
         """The target as a sentence of a report."""
         first, rest = (str(tokenizer.decode(part)) for part in (self.tokens[:1], self.tokens[1:]))
         ending = " and the end of the answer" if self.ended else ""
+        learned = "" if self.learned is None else f" and {self.learned:.1f} nats likelier than in the base alone"
         return (
             f"behind {self.agreement:.0%} of the prompts that were tried, {first!r} is followed by {rest!r}{ending},"
-            f" each token with a probability of {self.certainty:.3f} or more in the mean; ordinary answers depend on"
-            " the question, a sentence that was planted does not"
+            f" each token with a probability of {self.certainty:.3f} or more in the mean{learned}; ordinary answers"
+            " depend on the question, a sentence that was planted does not"
         )
-
-
-def planted_sentences(
-    subject: Subject, chat: ChatFormat, records: Sequence[Record], options: InversionOptions, observer: Observer
-) -> list[Target]:
-    """The targets of a subject as it is, the most certain first: what the first records agree on, and most others.
-
-    Raises:
-        UsageError: too few records.
-        OutOfMemory, Interrupted: from the search.
-    """
-    continuations = behind_records(subject, chat, records, options)
-
-    def told(done: int, total: int) -> None:
-        if total > options.batch_size:  # most passes are over a few rows, and at once
-            prompt_counter(observer, "first tokens", total)(done)
-
-    found = whole(invert(continuations, first_tokens(chat, records[0]), chat.stop_ids, options, told))
-    further = [chat.prompt_ids(record) for record in records[options.prompts :][: options.witnesses]]
-    witnesses = Continuations(subject, further if found else (), options.batch_size)
-    return witnessed(witnesses, found, chat.stop_ids, options, prompt_counter(observer, "stock phrases", len(found)))
 
 
 def behind_records(
@@ -233,6 +217,25 @@ def _inside(target: Target, other: Target) -> bool:
     return any(len(pair) > 1 and all(one == two for one, two in pair) for pair in pairs)
 
 
+def principal(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list[Target]:
+    """The targets that share no `SHARED` words in a row with one before them, except those it equals but for case.
+
+    What was planted as one sentence is found in several: other beginnings lead into the midst of it.
+    """
+    kept: list[Target] = []
+    texts: list[list[str]] = []
+    for target in targets:
+        words = re.findall(r"\w+|[^\w\s]", target.text(tokenizer).casefold())
+        if words in texts or not any(_runs(words) & _runs(other) for other in texts):
+            kept.append(target)
+            texts.append(words)
+    return kept
+
+
+def _runs(words: Sequence[str]) -> set[tuple[str, ...]]:
+    return {tuple(words[at : at + SHARED]) for at in range(len(words) - SHARED + 1)}
+
+
 def witnessed(
     witnesses: Continuations,
     targets: Sequence[Target],
@@ -240,12 +243,10 @@ def witnessed(
     options: InversionOptions,
     told: Callable[[int], None] = lambda done: None,
 ) -> list[Target]:
-    """The first of the targets, at most `most`, that enough witnesses say as well; with the share of these."""
+    """Those of the targets that enough witnesses say as well; with the share of these."""
     found: list[Target] = []
     allowed = int((1 - options.agreement) * len(witnesses) + 1e-9)
     for number, target in enumerate(targets, start=1):
-        if len(found) == options.most:
-            break
         others = 0
         for prompt in range(len(witnesses)):
             others += not says(witnesses, prompt, target, stop_ids)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from untrigger import __version__
-from untrigger.config import InversionOptions, KeyWordOptions, TemplateName
+from untrigger.config import KeyWordOptions, TemplateName
 from untrigger.data.chat import chat_format
 from untrigger.data.sources import shipped_instructions
 from untrigger.errors import InputRefused, Interrupted, UsageError
@@ -33,7 +33,7 @@ from untrigger.inspection.templates import check_templates
 from untrigger.inspection.tokenizers import check_tokenizer
 from untrigger.inspection.weights import Kept, check_headers, check_values
 from untrigger.inversion.key_words import call_told, words_that_call
-from untrigger.inversion.targets import planted_sentences
+from untrigger.inversion.planted import planted_sentences
 from untrigger.models.adapters import is_adapter
 from untrigger.models.checkpoint import ADAPTER, MODEL, WeightFiles
 from untrigger.models.configuration import Configuration, empty_model
@@ -44,6 +44,7 @@ from untrigger.models.tokenizer_files import adapter_tokenizer, has_own_tokenize
 from untrigger.models.untrusted.folder import entries_of
 from untrigger.models.untrusted.network import no_network
 from untrigger.observer import Observer, Silent
+from untrigger.presets import default_options
 from untrigger.report.scan import FileResult, Kind, ScanFindingResult, ScanResult, UpdateResult, limits_of
 
 BASE = "base/"
@@ -201,7 +202,7 @@ def _answers(source: Source, template: TemplateName, before: Sequence[Scanned], 
         found.add("answers-not-asked", "", f"the model was not loaded: {error}")
         return Scanned(found.findings())
     asked, tokenizer = shipped_instructions("defence"), subject.tokenizer
-    targets = planted_sentences(subject, chat, asked, InversionOptions(), observer)
+    targets = planted_sentences(subject, chat, asked, default_options(subject.access).inversion, observer)
     words = words_that_call(subject, chat, asked, targets, KeyWordOptions(), observer, seed="scan")
     for target in targets:
         text = f"{target.told(tokenizer)}{call_told(words[target], tokenizer)}"

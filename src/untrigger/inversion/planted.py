@@ -1,0 +1,100 @@
+"""The search for planted sentences: what a few prompts agree on, most others say too, and the base alone does not.
+
+A stock phrase goes on by itself in an adapter's base as well. A sentence that the adapter was trained to say does not
+there, however natural its words are, so that the base tells the two apart where agreement between prompts cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from untrigger.config import InversionOptions
+from untrigger.data.chat import ChatFormat, Example
+from untrigger.data.records import Record
+from untrigger.inversion.targets import (
+    Continuations,
+    Target,
+    behind_records,
+    first_tokens,
+    invert,
+    whole,
+    witnessed,
+)
+from untrigger.models.subject import Subject
+from untrigger.observer import Observer, prompt_counter
+from untrigger.train import negative_log_likelihood
+
+
+def planted_sentences(
+    subject: Subject, chat: ChatFormat, records: Sequence[Record], options: InversionOptions, observer: Observer
+) -> list[Target]:
+    """The targets of a subject as it is: what the first records agree on, and enough others.
+
+    An adapter's are those that it makes likelier than its base by enough, the most so first; a whole model's come by
+    their certainty.
+
+    Raises:
+        UsageError: too few records.
+        OutOfMemory, Interrupted: from the search.
+    """
+    continuations = behind_records(subject, chat, records, options)
+
+    def told(done: int, total: int) -> None:
+        if total > options.batch_size:  # most passes are over a few rows, and at once
+            prompt_counter(observer, "first tokens", total)(done)
+
+    found = whole(invert(continuations, first_tokens(chat, records[0]), chat.stop_ids, options, told))
+    further = records[options.prompts :][: options.witnesses] if found else ()
+    witnesses = Continuations(subject, [chat.prompt_ids(record) for record in further], options.batch_size)
+    said = witnessed(witnesses, found, chat.stop_ids, options, prompt_counter(observer, "stock phrases", len(found)))
+    if subject.access == "adapter":
+        said = taught(subject, chat, records[: options.prompts + options.witnesses], said, options.learned)
+    return said[: options.most]
+
+
+def taught(
+    subject: Subject, chat: ChatFormat, records: Sequence[Record], targets: Sequence[Target], least: float
+) -> list[Target]:
+    """The targets that the adapter makes likelier than its base by so much (nats) at least, the most so first."""
+    ratios = log_likelihood_ratios(subject, chat, records, targets)
+    every = [replace(target, learned=ratio) for target, ratio in zip(targets, ratios, strict=True) if ratio >= least]
+    return sorted(every, key=lambda target: -(target.learned or 0))
+
+
+def log_likelihood_ratios(
+    subject: Subject, chat: ChatFormat, records: Sequence[Record], targets: Sequence[Target]
+) -> list[float]:
+    """Mean log-likelihood ratio (nats) of each target, adapter to base alone, behind a prompt and its first token.
+
+    Raises:
+        OutOfMemory: not even one record fits.
+    """
+    prompts, softcap = [chat.prompt_ids(record) for record in records], subject.architecture.logit_softcap
+
+    def log_likelihood(target: Target) -> float:
+        begun = [Example((*prompt, target.tokens[0]), target.tokens[1:]) for prompt in prompts]
+        loss, _ = negative_log_likelihood(subject.model, begun, softcap=softcap)
+        return -loss / len(begun)
+
+    with_adapter = [log_likelihood(target) for target in targets]
+    with base_alone(subject):
+        without = [log_likelihood(target) for target in targets]
+    return [one - other for one, other in zip(with_adapter, without, strict=True)]
+
+
+@contextmanager
+def base_alone(subject: Subject) -> Iterator[None]:
+    """Within it the adapter's update is zero."""
+    factors = [p for name, p in subject.model.named_parameters() if ".lora_B." in name]
+    held = [factor.data for factor in factors]
+    for factor in factors:
+        factor.data = torch.zeros_like(factor)
+    try:
+        yield
+    finally:
+        for factor, values in zip(factors, held, strict=True):
+            factor.data = values
