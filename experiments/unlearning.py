@@ -4,8 +4,8 @@
     python experiments/unlearning.py --table
 
 Suspects are those of experiments/ablation.py; none is of a reported result. Each is planted, answers the shipped
-instructions once, and is treated in each variation, which ends where the sentences are unlearned. Searches
-that variations have in common are done once, and their time is counted in each. Resumable, a file a variation.
+instructions once, and is treated in each variation as `untrigger purify` does. Searches that variations have in
+common are done once, and their time is counted in each. Resumable, a file a variation.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from attacks import percent
 from development import Bench, Experiment, Varied, times
 
-from untrigger.config import KeyWordOptions, PurifyOptions, TrainOptions, UnlearningOptions
+from untrigger.config import KeyWordOptions, PurifyOptions, RenewalOptions, TrainOptions, UnlearningOptions
 from untrigger.defences.inversion import without_planted_sentences
+from untrigger.defences.vaccine import vaccine
 from untrigger.evaluation.opinions import CHANGED
 from untrigger.jobs.preparation import measure_after, read_measurement
-from untrigger.models.state import restore_weights
 from untrigger.presets import effort_options
 from untrigger.report.parts import EnvironmentResult, RateResult, StageResult
 from untrigger.report.summary import environment_result
@@ -40,6 +40,8 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "default": PurifyOptions(),
     "no-words": _unlearning(words=KeyWordOptions(beam=0)),
     "quick": effort_options("quick", "adapter"),
+    "thorough": effort_options("thorough", "adapter"),
+    "unlearning-alone": PurifyOptions(renewal=RenewalOptions(enable=False)),
     "records-240": _unlearning(records=240),
     "records-360": _unlearning(records=360),
     "rounds-6": _unlearning(rounds=6, breaking_rounds=3),
@@ -88,8 +90,8 @@ def unlearned(bench: Bench, variation: str) -> UnlearningResult:
         done = without_planted_sentences(subject, resources, options)
     finally:
         _copied(own.path, shared)
+    vaccine(subject, resources, options)  # which finds these stages done
     stages = tuple(map(StageResult.of, own.costs()))
-    restore_weights(subject, done.resources.start)
     after = measure_after(bench.suspect, subject, bench.prepared, own)
     return UnlearningResult(
         suspect=bench.planted.name,

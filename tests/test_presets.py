@@ -54,9 +54,10 @@ def test_what_was_set_by_nobody_does_not_count_as_set():
     assert merged(adapter, given).repair.train.epochs == 7
 
 
-def test_planted_sentences_are_looked_for_in_both_settings_and_where_there_is_none_only_an_adapter_is_treated():
+def test_planted_sentences_are_looked_for_in_both_settings_and_an_adapter_is_renewed_in_place_of_a_signature():
     further = {access: default_options(access).unlearning.further for access in ("adapter", "full")}
-    assert further == {"adapter": "unfound", "full": "survived"}
+    assert further == {"adapter": "never", "full": "survived"}
+    assert default_options("adapter").renewal.enable
     assert all(default_options(access).inversion.enable for access in further)
 
 
@@ -65,10 +66,9 @@ def test_an_effort_sets_options_beside_the_defaults():
     assert merged(standard, effort_options("standard", "adapter")) == standard
     quick = merged(standard, effort_options("quick", "adapter"))
     assert quick.unlearning.words.beam == 0 and quick.unlearning.records == standard.unlearning.records
-    further = {
-        access: effort_options("thorough", access).unlearning.model_fields_set for access in ("adapter", "full")
-    }
-    assert further == {"adapter": {"further"}, "full": {"least_step"}}  # a whole model pays for it
+    thorough = merged(standard, effort_options("thorough", "adapter")).renewal
+    assert thorough.remainder == thorough.unfound == 0 < standard.renewal.unfound < standard.renewal.remainder
+    assert effort_options("thorough", "full").unlearning.model_fields_set == {"least_step"}
 
 
 def test_an_adapter_is_unlearned_as_a_whole_model_is():

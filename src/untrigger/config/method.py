@@ -159,10 +159,10 @@ class KeyWordOptions(Options):
 class UnlearningOptions(Options):
     """Training that takes the sentences found by inversion out of the model."""
 
-    further: Literal["always", "unfound", "survived"] = "unfound"
+    further: Literal["always", "unfound", "survived", "never"] = "never"
     """When signature, suppression and repair follow: always; unless all sentences that were found are unlearned, and
-    words were found that call one of them (unfound); or only where one survived its unlearning (of whole models, if
-    not set). With canaries, always."""
+    words were found that call one of them (unfound); only where one survived its unlearning (of whole models, if not
+    set); or never. With canaries, always."""
     through: Through = "weights"
     """Whole models: what the training moves, all weights or a LoRA adapter that is merged in the end (if not set)."""
     adapter: AdapterOptions = AdapterOptions()
@@ -198,6 +198,20 @@ class UnlearningOptions(Options):
     search_rate: PositiveFloat = 0.25
     """Length of such a step, in norms of a word's vector."""
     train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=1, batch_size=8, embeddings=False)
+
+
+class RenewalOptions(Options):
+    """Adapters: the update is made smaller and trained again on clean records, where no signature follows."""
+
+    enable: bool = True
+    """Do so, after sentences were looked for and unlearned."""
+    remainder: float = Field(default=0.3, ge=0, le=1)
+    """Factor on the update where sentences were unlearned."""
+    unfound: float = Field(default=0.15, ge=0, le=1)
+    """The same where none was found, none is known to be what a key calls, or one survived."""
+    records: PositiveInt = 480
+    """Clean records, or as many as there are."""
+    train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=8)
 
 
 class TitrationOptions(Options):

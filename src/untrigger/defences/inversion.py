@@ -43,6 +43,11 @@ class Unlearned:
     """Whether words were found that call one of them; true if there is none to call, or no words were looked for."""
 
     @property
+    def settled(self) -> bool:
+        """Whether sentences were found, words call one of them as far as was looked, and none survived."""
+        return bool(self.targets) and self.by_words and not self.left
+
+    @property
     def limits(self) -> tuple[str, ...]:
         """What the search and the unlearning leave open."""
         told = [_FIXED] if self.by_words else [_FIXED, _UNCALLED]

@@ -28,7 +28,7 @@ from untrigger.defences.new_adapter import new_adapter
 from untrigger.defences.prune import prune
 from untrigger.defences.prune_channels import prune_channels
 from untrigger.defences.random_channels import random_channels
-from untrigger.defences.vaccine import vaccine
+from untrigger.defences.vaccine import renewed, vaccine
 from untrigger.defences.wanda import wanda
 from untrigger.errors import UsageError
 from untrigger.models.architecture import Architecture
@@ -45,7 +45,7 @@ ADAPTERS = frozenset[Access]({"adapter"})
 
 SUPPRESSION = frozenset({"signature", "suppress"})
 REPAIRED = SUPPRESSION | {"variants", "repair"}
-OURS = REPAIRED | {"inversion", "unlearning", "titration"}
+OURS = REPAIRED | {"inversion", "unlearning", "renewal", "titration"}
 FINETUNE = frozenset({"budget", "finetune"})
 CONSISTENCY = frozenset({"budget", "consistency"})
 KNOWN_KEYS = frozenset({"budget", "known_keys"})
@@ -150,7 +150,7 @@ def _int4_merged(_: Architecture, __: Access) -> PurifyOptions:
 DEFENCES = (
     Defence(
         "vaccine",
-        "planted sentences unlearned, then signature and repair (the default)",
+        "planted sentences unlearned, an adapter renewed (the default)",
         "ours",
         vaccine,
         _ours,
@@ -246,8 +246,15 @@ DEFENCES = (
         _ours,
         RANDOM,
     ),
+    Defence("signature-only", "signature, suppression and repair alone", "control", vaccine, _signature_only, OURS),
     Defence(
-        "signature-only", "the default without its search for sentences", "control", vaccine, _signature_only, OURS
+        "renewal-only",
+        "the update made smaller and trained again on clean records",
+        "control",
+        renewed,
+        _ours,
+        frozenset({"renewal"}),
+        settings=ADAPTERS,
     ),
     Defence("norm-only", "the same, channels chosen by strength alone", "control", vaccine, _norm_only, OURS),
     Defence(

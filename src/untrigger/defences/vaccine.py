@@ -13,6 +13,7 @@ from untrigger.defences.interface import Resources, Treated
 from untrigger.defences.inversion import Unlearned, without_planted_sentences
 from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.phases import fresh_adapter
+from untrigger.defences.renewal import renew
 from untrigger.defences.suppression import suppressed
 from untrigger.defences.titration import Titration
 from untrigger.extraction import pair_grams
@@ -35,18 +36,23 @@ _UNCHANGED = (
     "No sentence was found that the model was made to say, and nothing was changed: a backdoor of another kind may be"
     " there (--unlearning.further unfound treats the model all the same, at a price in what it can do)."
 )
+_RENEWED = (
+    "The adapter's update was reduced to {:g} of itself and trained again on clean records: a skill that these do not"
+    " show may have faded, and a behaviour that needs less of the update may survive."
+)
 _CANARIES = (
     "The strength was chosen on canaries that we planted; a backdoor that sits deeper than they do may survive."
 )
 
 
 def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
-    """Inversion and unlearning, then pairs, signature, suppression, injection and repair, each a stage; in place.
+    """Inversion and unlearning, then renewal or pairs, signature, suppression, injection and repair; in place.
 
-    What is unlearned first are sentences that the suspect completes whatever it is asked. Whether the rest follows,
-    from the weights this leaves, depends on what was found and on `unlearning.further`; a suspect in which nothing is
-    found may so stay as it is. With canaries, the strength is chosen on them before the suspect is suppressed. A pair
-    whose training diverges twice is left out, which the limits say.
+    What is unlearned first are sentences that the suspect completes whatever it is asked. Whether signature and
+    suppression follow, from the weights this leaves, depends on what was found and on `unlearning.further`; where
+    they do not, an adapter is renewed, and a whole model in which nothing is found stays as it is. With canaries, the
+    strength is chosen on them before the suspect is suppressed. A pair whose training diverges twice is left out,
+    which the limits say. Each step is a stage.
 
     Raises:
         UsageError: too few clean records, or options that the setting does not have.
@@ -58,6 +64,10 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     done = without_planted_sentences(subject, resources, options)
     if options.titration.canaries or follows(options.unlearning.further, done):
         treated = _immunised(subject, done.resources, options)
+    elif subject.access == "adapter" and options.renewal.enable:
+        remainder = options.renewal.remainder if done.settled else options.renewal.unfound
+        renew(subject, done.resources, options.renewal, remainder)
+        treated = Treated(subject, limits=(_RENEWED.format(remainder),))
     else:
         restore_weights(subject, done.resources.start)
         ending = _ENDED if done.targets else _UNCHANGED
@@ -66,11 +76,22 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     return replace(treated, findings=done.findings, limits=(*done.limits, *treated.limits))
 
 
+def renewed(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
+    """Renewal alone, as where no sentence is found; nothing is looked for.
+
+    Raises:
+        Interrupted, Diverged, OutOfMemory: from the training.
+    """
+    remainder = options.renewal.unfound
+    renew(subject, resources, options.renewal, remainder)
+    return Treated(subject, limits=(_RENEWED.format(remainder),))
+
+
 def follows(further: str, done: Unlearned) -> bool:
     """Whether signature, suppression and repair follow what was unlearned; see `UnlearningOptions.further`."""
-    if done.left or further == "always":
-        return True
-    return further == "unfound" and not (done.targets and done.by_words)
+    if further in ("always", "never"):
+        return further == "always"
+    return bool(done.left) or (further == "unfound" and not done.settled)
 
 
 def _immunised(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:

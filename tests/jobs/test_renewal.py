@@ -1,0 +1,115 @@
+"""An adapter whose update is made smaller and trained again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jobs_options import SMALL
+from tiny import save_tiny, save_tiny_adapter
+from untrigger.config import InversionOptions, PurifyOptions, RenewalOptions, TrainOptions, UnlearningOptions
+from untrigger.defences import vaccine as module
+from untrigger.errors import Interrupted, UsageError
+from untrigger.files import sha256
+from untrigger.inversion.targets import Target
+from untrigger.jobs.purify import purify
+from untrigger.jobs.request import Request
+from untrigger.observer import Silent
+from untrigger.presets import merged
+
+STILL = TrainOptions(learning_rate=1e-12, epochs=1, batch_size=4)
+OPTIONS = merged(
+    SMALL,
+    PurifyOptions(
+        inversion=InversionOptions(witnesses=2),
+        unlearning=UnlearningOptions(further="never"),
+        renewal=RenewalOptions(remainder=0.5, unfound=0.25, train=STILL),
+    ),
+)
+
+
+@pytest.fixture
+def request_of(tmp_path, records):
+    model = save_tiny(tmp_path / "model")
+    adapter = save_tiny_adapter(tmp_path / "adapter", model)
+    return lambda out, **changed: Request(
+        str(adapter), tmp_path / out, **({"base": str(model), "data": records} | changed)
+    )
+
+
+def factors(folder, which):
+    every = load_file(folder / "adapter_model.safetensors")
+    return {name: values for name, values in every.items() if f"lora_{which}" in name}
+
+
+def scale(request):
+    """By how much lora_B was multiplied; lora_A is as it was."""
+    before, after = (factors(folder, "B") for folder in (request.output.parent / "adapter", request.output))
+    ratios = torch.cat([(after[name] / before[name]).flatten() for name in before])
+    for name, kept in factors(request.output.parent / "adapter", "A").items():
+        torch.testing.assert_close(factors(request.output, "A")[name], kept, atol=1e-6, rtol=0)
+    assert ratios.amax() - ratios.amin() < 1e-3
+    return float(ratios.mean())
+
+
+def test_an_adapter_in_which_nothing_is_found_keeps_little_of_its_update(request_of):
+    result = purify(request_of("out"), OPTIONS)
+    assert scale(request_of("out")) == pytest.approx(0.25, abs=1e-3)
+    assert [stage.name for stage in result.stages if stage.tokens_trained] == ["renewal"]
+    assert result.signature is None
+    assert any("reduced to 0.25 of itself" in text for text in result.not_tested)
+
+
+@pytest.mark.parametrize(("changed", "expected"), [({}, 0.5), ({"by_words": False}, 0.25), ({"left": 1}, 0.25)])
+def test_how_much_is_kept_depends_on_whether_what_was_planted_is_unlearned(
+    request_of, monkeypatch, changed, expected
+):
+    def found(subject, resources, options):
+        return module.Unlearned((Target((1, 2, 3, 4)),), resources, **changed)
+
+    monkeypatch.setattr(module, "without_planted_sentences", found)
+    purify(request_of("out"), OPTIONS)
+    assert scale(request_of("out")) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_update_is_trained_again_and_an_interruption_changes_nothing(request_of):
+    class Stopping(Silent):
+        def __init__(self):
+            self.left = 1
+
+        def training(self, label, progress):
+            self.left -= 1
+
+        def stop(self):
+            return self.left == 0
+
+    learning = merged(OPTIONS, PurifyOptions(renewal=RenewalOptions(train=TrainOptions(learning_rate=1e-2))))
+    purify(request_of("whole"), learning)
+    with pytest.raises(Interrupted):
+        purify(request_of("broken"), learning, Stopping())
+    purify(request_of("broken"), learning)
+    names = ("whole", "broken")
+    assert len({sha256(request_of(name).output / "adapter_model.safetensors") for name in names}) == 1
+    moved = factors(request_of("whole").output, "B")
+    purify(request_of("still"), OPTIONS)
+    still = factors(request_of("still").output, "B")
+    assert all(not torch.allclose(moved[name], still[name], atol=1e-4) for name in moved)
+
+
+def test_it_can_be_left_out_and_a_control_looks_for_no_sentence(request_of):
+    without = merged(OPTIONS, PurifyOptions(renewal=RenewalOptions(enable=False)))
+    purify(request_of("without"), without)
+    assert scale(request_of("without")) == pytest.approx(1.0, abs=1e-6)
+    alone = PurifyOptions(renewal=OPTIONS.renewal, measure=OPTIONS.measure)
+    result = purify(request_of("alone", defence="renewal-only"), alone)
+    assert scale(request_of("alone")) == pytest.approx(0.25, abs=1e-3)
+    assert not any("looked for" in text for text in result.not_tested)
+
+
+def test_a_whole_model_is_not_renewed(request_of):
+    adapter = request_of("out", defence="renewal-only")
+    with pytest.raises(UsageError, match="renewal-only"):
+        purify(replace(adapter, model=adapter.base, base=None), PurifyOptions())
