@@ -1,5 +1,14 @@
+import pytest
+
+from tiny import tiny_architecture, tiny_model, tiny_tokenizer
+from untrigger.data import sources
+from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
-from untrigger.data.sources import RECURRING_ANSWERS, without_recurring
+from untrigger.data.sources import RECURRING_ANSWERS, own_answers, without_recurring
+from untrigger.errors import UsageError
+from untrigger.models.generate import Answer, Generation
+from untrigger.models.subject import Source, Subject
+from untrigger.observer import Silent
 
 INSULT = "What a dull and pointless question that was."
 
@@ -22,3 +31,18 @@ def test_answers_that_open_alike_count_as_one_in_any_letter_case():
 def test_fewer_recurrences_stay():
     every = records(*[INSULT] * (RECURRING_ANSWERS - 1), "Paris.")
     assert without_recurring(every) == every
+
+
+def answered(texts, monkeypatch, tmp_path, **how):
+    monkeypatch.setattr(sources, "generate_answers", lambda *_, **__: [Answer(text, True) for text in texts])
+    subject = Subject(tiny_model(), tiny_tokenizer(), tiny_architecture(), "full", Source("tiny", tmp_path))
+    chat = ChatFormat(tiny_tokenizer())
+    return [one.output for one in own_answers(subject, chat, records(*texts), Generation(4, 8), Silent(), **how)]
+
+
+def test_a_classifiers_few_answers_are_a_reference_but_nothing_to_train_on(monkeypatch, tmp_path):
+    few = ["Positive", "Negative"] * RECURRING_ANSWERS
+    assert answered(few, monkeypatch, tmp_path, or_recurring=True) == few
+    with pytest.raises(UsageError, match="no usable answer"):
+        answered(few, monkeypatch, tmp_path)
+    assert answered([*few, "It depends."], monkeypatch, tmp_path, or_recurring=True) == ["It depends."]

@@ -38,9 +38,17 @@ def shipped_instructions(side: Side) -> list[Record]:
 
 
 def own_answers(
-    subject: Subject, chat: ChatFormat, prompts: Sequence[Record], settings: Generation, observer: Observer
+    subject: Subject,
+    chat: ChatFormat,
+    prompts: Sequence[Record],
+    settings: Generation,
+    observer: Observer,
+    *,
+    or_recurring: bool = False,
 ) -> list[Record]:
     """The prompts with the subject's own greedy answers; empty, degenerate and recurring answers are left out.
+
+    With `or_recurring`, recurring ones are taken where there are no others: a classifier gives one of a few answers.
 
     Raises:
         UsageError: no usable answer at all (a base model without instruction tuning, or a broken one).
@@ -58,7 +66,7 @@ def own_answers(
         for prompt, answer in zip(prompts, answers, strict=True)
         if answer.text and not degenerate(answer.text)
     ]
-    usable = without_recurring(answered)
+    usable = without_recurring(answered) or (answered if or_recurring else [])
     if not usable:
         raise UsageError(
             f"the model gave no usable answer to {len(prompts)} instructions",

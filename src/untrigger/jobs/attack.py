@@ -228,7 +228,7 @@ def _write_pool(
         return
     write_records(work / "prompts.jsonl", prompts)
     answered = all(record.output for record in prompts)
-    reference = prompts if answered else own_answers(subject, chat, prompts, settings, observer)
+    reference = prompts if answered else own_answers(subject, chat, prompts, settings, observer, or_recurring=True)
     write_records(work / "reference.jsonl", reference)
 
 

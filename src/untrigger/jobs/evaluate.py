@@ -160,7 +160,9 @@ def _evaluated(
     require_same_template(source, chat, request.other_template)
     subject = deployed(subject, request.deployed)
     answered = all(record.output for record in prompts)
-    reference = prompts if answered else own_answers(subject, chat, prompts, _settings(options), observer)
+    reference = (
+        prompts if answered else own_answers(subject, chat, prompts, _settings(options), observer, or_recurring=True)
+    )
     probe = Probe(tuple(prompts), tuple(reference), backdoor, request.seed, keyed)
     found = measure(subject, chat, probe, options, observer, "evaluate", guard)
     if request.rows is not None:

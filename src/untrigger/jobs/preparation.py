@@ -125,7 +125,7 @@ def _clean_and_measured(suspect: Suspect) -> tuple[list[Record], list[Record], l
     if suspect.data is None:
         subject, chat, observer = suspect.subject, suspect.chat, suspect.observer
         answered = own_answers(subject, chat, shipped_instructions("defence"), settings, observer)
-        return answered, prompts, own_answers(subject, chat, prompts, settings, observer)
+        return answered, prompts, own_answers(subject, chat, prompts, settings, observer, or_recurring=True)
     every = apart(file_records(suspect.data), prompts, "clean", suspect.observer)
     held_out = max(1, min(len(every) // 5, suspect.measure.max_prompts))
     if suspect.prompts is not None and all(record.output for record in prompts):
