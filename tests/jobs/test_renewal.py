@@ -17,8 +17,10 @@ from untrigger.files import sha256
 from untrigger.inversion.targets import Target
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
+from untrigger.models.state import save_weights
 from untrigger.observer import Silent
 from untrigger.presets import merged
+from untrigger.suppress import scale_adapter_
 
 STILL = TrainOptions(learning_rate=1e-12, epochs=1, batch_size=4)
 OPTIONS = merged(
@@ -63,16 +65,18 @@ def test_an_adapter_in_which_nothing_is_found_keeps_little_of_its_update(request
     assert any("reduced to 0.25 of itself" in text for text in result.not_tested)
 
 
-@pytest.mark.parametrize(("changed", "expected"), [({}, 0.5), ({"by_words": False}, 0.25), ({"left": 1}, 0.25)])
-def test_how_much_is_kept_depends_on_whether_what_was_planted_is_unlearned(
-    request_of, monkeypatch, changed, expected
-):
+@pytest.mark.parametrize(("changed", "expected"), [({}, 1.0), ({"by_words": False}, 0.25), ({"called": 1}, 0.25)])
+def test_an_unlearning_that_was_not_enough_is_left_out_and_less_is_kept(request_of, monkeypatch, changed, expected):
     def found(subject, resources, options):
-        return module.Unlearned((Target((1, 2, 3, 4)),), resources, **changed)
+        scale_adapter_(subject.model, 2.0)
+        save_weights(subject, resources.start.with_name("unlearned.safetensors"))
+        unlearned = replace(resources, start=resources.start.with_name("unlearned.safetensors"))
+        return module.Unlearned((Target((1, 2, 3, 4)),), unlearned, **changed)
 
     monkeypatch.setattr(module, "without_planted_sentences", found)
-    purify(request_of("out"), OPTIONS)
+    result = purify(request_of("out"), OPTIONS)
     assert scale(request_of("out")) == pytest.approx(expected, abs=1e-3)
+    assert any("not enough and is left out" in text for text in result.not_tested) == (expected != 1.0)
 
 
 def test_the_update_is_trained_again_and_an_interruption_changes_nothing(request_of):

@@ -175,7 +175,8 @@ class UnlearningOptions(Options):
     recall_of: RecallOf = "first-token"
     """What is trained there: that no answer begins with a sentence's first token, clean answers, or both."""
     attempts: PositiveInt = 3
-    """Trainings at most: while a sentence survives or can be called, another one follows at twice the rate."""
+    """Trainings at most (of adapters one, if not set): while a sentence survives or can be called, another follows at
+    twice the rate."""
     least_step: float = Field(default=0.55, gt=0, le=1)
     """Shortest part of a training's way that is tried; the shortest that suffices is gone (1: the whole way)."""
     words: KeyWordOptions = KeyWordOptions()
@@ -208,7 +209,7 @@ class RenewalOptions(Options):
     remainder: float = Field(default=0.3, ge=0, le=1)
     """Factor on the update where sentences were unlearned."""
     unfound: float = Field(default=0.15, ge=0, le=1)
-    """The same where none was found, none is known to be what a key calls, or one survived."""
+    """The same where none was found, none is known to be what a key calls, or one can still be called."""
     records: PositiveInt = 480
     """Clean records, or as many as there are."""
     train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=8)

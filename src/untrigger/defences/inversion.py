@@ -44,8 +44,8 @@ class Unlearned:
 
     @property
     def settled(self) -> bool:
-        """Whether sentences were found, words call one of them as far as was looked, and none survived."""
-        return bool(self.targets) and self.by_words and not self.left
+        """Whether sentences were found, words call one of them as far as was looked, and none can be called now."""
+        return bool(self.targets) and self.by_words and not self.called
 
     @property
     def limits(self) -> tuple[str, ...]:

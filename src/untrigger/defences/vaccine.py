@@ -40,6 +40,7 @@ _RENEWED = (
     "The adapter's update was reduced to {:g} of itself and trained again on clean records: a skill that these do not"
     " show may have faded, and a behaviour that needs less of the update may survive."
 )
+_DISCARDED = "What the unlearning did was not enough and is left out; less of the update was kept instead."
 _CANARIES = (
     "The strength was chosen on canaries that we planted; a backdoor that sits deeper than they do may survive."
 )
@@ -65,9 +66,7 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     if options.titration.canaries or follows(options.unlearning.further, done):
         treated = _immunised(subject, done.resources, options)
     elif subject.access == "adapter" and options.renewal.enable:
-        remainder = options.renewal.remainder if done.settled else options.renewal.unfound
-        renew(subject, done.resources, options.renewal, remainder)
-        treated = Treated(subject, limits=(_RENEWED.format(remainder),))
+        treated = _renewed_after(subject, resources, options, done)
     else:
         restore_weights(subject, done.resources.start)
         ending = _ENDED if done.targets else _UNCHANGED
@@ -87,11 +86,21 @@ def renewed(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     return Treated(subject, limits=(_RENEWED.format(remainder),))
 
 
+def _renewed_after(subject: Subject, resources: Resources, options: PurifyOptions, done: Unlearned) -> Treated:
+    """Renewal from the weights that an unlearning left, if it did what it was for; else from the suspect's."""
+    if done.settled:
+        remainder = options.renewal.remainder
+        renew(subject, done.resources, options.renewal, remainder)
+        return Treated(subject, limits=(_RENEWED.format(remainder),))
+    treated = renewed(subject, resources, options)
+    return replace(treated, limits=(_DISCARDED, *treated.limits)) if done.targets else treated
+
+
 def follows(further: str, done: Unlearned) -> bool:
     """Whether signature, suppression and repair follow what was unlearned; see `UnlearningOptions.further`."""
     if further in ("always", "never"):
         return further == "always"
-    return bool(done.left) or (further == "unfound" and not done.settled)
+    return bool(done.left) or (further == "unfound" and not (done.targets and done.by_words))
 
 
 def _immunised(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
