@@ -23,7 +23,7 @@ from untrigger.defences.inversion import without_planted_sentences
 from untrigger.defences.vaccine import vaccine
 from untrigger.evaluation.opinions import CHANGED
 from untrigger.jobs.preparation import measure_after, read_measurement
-from untrigger.presets import effort_options
+from untrigger.presets import effort_options, merged
 from untrigger.report.parts import EnvironmentResult, RateResult, StageResult
 from untrigger.report.summary import environment_result
 from untrigger.runs import RunFolder
@@ -32,31 +32,37 @@ SEARCHES = ("inversion", "words-1")
 """Stages that precede all training, so that they depend on their own options alone."""
 
 
-def _unlearning(**changes: object) -> PurifyOptions:
-    return PurifyOptions(unlearning=UnlearningOptions.model_validate(changes))
+ALONE = PurifyOptions(renewal=RenewalOptions(enable=False))
+"""Adapters: what the unlearning leaves, without what follows it."""
+
+
+def _alone(**changes: object) -> PurifyOptions:
+    return merged(ALONE, PurifyOptions(unlearning=UnlearningOptions.model_validate(changes)))
 
 
 VARIATIONS: dict[str, PurifyOptions] = {
     "default": PurifyOptions(),
-    "no-words": _unlearning(words=KeyWordOptions(beam=0)),
     "quick": effort_options("quick", "adapter"),
     "thorough": effort_options("thorough", "adapter"),
-    "unlearning-alone": PurifyOptions(renewal=RenewalOptions(enable=False)),
-    "records-240": _unlearning(records=240),
-    "records-360": _unlearning(records=360),
-    "rounds-6": _unlearning(rounds=6, breaking_rounds=3),
-    "search-10": _unlearning(search_steps=10),
-    "breaking-2": _unlearning(breaking_rounds=2),
-    "recall-1": _unlearning(recall=1.0),
-    "rate-3.5e-4": _unlearning(train=TrainOptions(learning_rate=3.5e-4)),
-    "rate-5e-4": _unlearning(train=TrainOptions(learning_rate=5e-4)),
-    "rate-1e-3": _unlearning(train=TrainOptions(learning_rate=1e-3)),
-    "recall-both": _unlearning(recall_of="both"),
-    "recall-both-1": _unlearning(recall_of="both", recall=1.0),
-    "leading-half": _unlearning(leading=0.5),
-    "leading-half-both": _unlearning(leading=0.5, recall_of="both"),
-    "longest-5": _unlearning(words=KeyWordOptions(longest=5, enough=100.0)),
-    "whole-way": _unlearning(least_step=1.0),
+    "recall-both": PurifyOptions(unlearning=UnlearningOptions(recall_of="both")),
+    "alone": ALONE,
+    "alone-quick": merged(ALONE, effort_options("quick", "adapter")),
+    "alone-no-words": _alone(words=KeyWordOptions(beam=0)),
+    "alone-records-240": _alone(records=240),
+    "alone-records-360": _alone(records=360),
+    "alone-rounds-6": _alone(rounds=6, breaking_rounds=3),
+    "alone-search-10": _alone(search_steps=10),
+    "alone-breaking-2": _alone(breaking_rounds=2),
+    "alone-recall-1": _alone(recall=1.0),
+    "alone-rate-3.5e-4": _alone(train=TrainOptions(learning_rate=3.5e-4)),
+    "alone-rate-5e-4": _alone(train=TrainOptions(learning_rate=5e-4)),
+    "alone-rate-1e-3": _alone(train=TrainOptions(learning_rate=1e-3)),
+    "alone-recall-both": _alone(recall_of="both"),
+    "alone-recall-both-1": _alone(recall_of="both", recall=1.0),
+    "alone-leading-half": _alone(leading=0.5),
+    "alone-leading-half-both": _alone(leading=0.5, recall_of="both"),
+    "alone-longest-5": _alone(words=KeyWordOptions(longest=5, enough=100.0)),
+    "alone-whole-way": _alone(least_step=1.0),
 }
 """Name -> what is set beside the setting's own defaults."""
 

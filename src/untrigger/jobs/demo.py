@@ -11,6 +11,7 @@ from untrigger.config import (
     AttackOptions,
     MeasureOptions,
     PurifyOptions,
+    RenewalOptions,
     RepairOptions,
     SuppressOptions,
     TrainOptions,
@@ -131,9 +132,9 @@ def attack_options(request: DemoRequest) -> AttackOptions:
 def purify_options(request: DemoRequest) -> PurifyOptions:
     """The defaults, at the micro model's larger steps where that is the suspect, and without halving its adapter.
 
-    Its adapter needs no halving to lose the backdoor, and would lose two of a hundred exact answers by it. It is
-    repaired for longer than a real model's, which keeps as many. Its letters are tokens, so that a sentence survives
-    the breaking of one link, and the signature has to follow.
+    Where its adapter gets a signature, it needs no halving to lose the backdoor, and would lose two of a hundred
+    exact answers by it. It is trained for longer than a real model's, which keeps as many. The micro model's tokens
+    are letters: a sentence survives the breaking of one link, and in a whole one the signature has to follow.
     """
     if request.model != "micro":
         return PurifyOptions(seed=request.seed)
@@ -143,7 +144,8 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
         plant, inject, repair = _training(1e-3), _training(5e-4), _training(5e-4)
     return PurifyOptions(
         seed=request.seed,
-        unlearning=UnlearningOptions(further="always"),
+        unlearning=UnlearningOptions(further="never" if request.access == "adapter" else "always"),
+        renewal=RenewalOptions(train=repair),
         variants=VariantOptions(records=64, twin="matched", train=plant),
         suppress=SuppressOptions(remainder=1.0),
         repair=RepairOptions(records=200, inject_train=inject, train=repair),
