@@ -76,7 +76,9 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
             break
         said = tuple(target for target in wanted if words.get(target)) or wanted
         more = key_words_stage(subject, found, said, options.unlearning.words, f"words-{attempt + 1}")
-        words = {target: _joined(words.get(target, []), more.get(target, [])) for target in wanted}
+        joined = {target: _joined(words.get(target, []), more.get(target, [])) for target in wanted}
+        wanted = tuple(sorted(wanted, key=lambda target: not joined[target]))  # the forms that are said come first
+        words = {target: joined[target] for target in wanted}
         for target in wanted:
             called_by.setdefault(target, call_told(words[target], subject.tokenizer))
         step = _attempt(subject, found, words, options, attempt)

@@ -27,7 +27,7 @@ from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
 from untrigger.inversion.lexicon import Lexicon, Tokens
 from untrigger.inversion.soft_keys import Frame, PlacedKey, key_of
-from untrigger.inversion.targets import Target, Told, principal
+from untrigger.inversion.targets import Target, Told, forms
 from untrigger.inversion.word_slopes import Asked, first_log_odds
 from untrigger.models.blocks import blocks
 from untrigger.models.subject import Subject
@@ -40,6 +40,9 @@ Place = tuple[Words, Words]
 
 TOLD = 3
 """How many words that call a sentence are told."""
+
+FORMS = 3
+"""Forms of a sentence, the first ones, that single words are searched for."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ def words_that_call(
     *,
     seed: str,
 ) -> dict[Target, list[KeyWords]]:
-    """Words for each sentence, the best first; only principal ones have any, and of those in two letter cases one.
+    """Words for each sentence, the best first; of the forms that one is found in, one has any.
 
-    That is the one that single words bring best: a sentence is found in both cases, and said in one.
+    That is the one that single words bring best: a sentence is found in several forms, and said in one.
 
     Raises:
         OutOfMemory, Interrupted: from the search.
@@ -87,11 +90,9 @@ def words_that_call(
     search = KeyWordSearch(
         subject.model, prompts, lexicon, options, softcap=subject.architecture.logit_softcap, seed=seed, told=told
     )
-    cases: dict[str, list[Target]] = {}
-    for target in principal(targets, subject.tokenizer):
-        cases.setdefault(target.text(subject.tokenizer).casefold(), []).append(target)
-    for alike in cases.values():
-        begun = [(anywhere_or_leading(search, target.tokens[0], options.least_gain), target) for target in alike]
+    for alike in forms(targets, subject.tokenizer):
+        some = alike[:FORMS]
+        begun = [(anywhere_or_leading(search, target.tokens[0], options.least_gain), target) for target in some]
         (where, single), said = max(begun, key=lambda each: each[0][1][0].log_odds)
         found[said] = where.longer(said.tokens[0], single)[: options.beam]
     return found

@@ -217,18 +217,30 @@ def _inside(target: Target, other: Target) -> bool:
     return any(len(pair) > 1 and all(one == two for one, two in pair) for pair in pairs)
 
 
-def principal(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list[Target]:
-    """The targets that share no `SHARED` words in a row with one before them, except those it equals but for case.
+def forms(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list[list[Target]]:
+    """The targets, those together that have `SHARED` words in a row in common with the first of them.
 
-    What was planted as one sentence is found in several: other beginnings lead into the midst of it.
+    What was planted as one sentence is found in several forms: in two letter cases, and with other beginnings that
+    lead into the midst of it.
     """
-    kept: list[Target] = []
-    texts: list[list[str]] = []
+    found: list[tuple[set[tuple[str, ...]], list[Target]]] = []
     for target in targets:
         words = re.findall(r"\w+|[^\w\s]", target.text(tokenizer).casefold())
-        if words in texts or not any(_runs(words) & _runs(other) for other in texts):
-            kept.append(target)
-            texts.append(words)
+        runs = _runs(words) or {tuple(words)}
+        alike = next((some for known, some in found if known & runs), None)
+        if alike is None:
+            found.append((runs, [target]))
+        else:
+            alike.append(target)
+    return [some for _, some in found]
+
+
+def principal(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list[Target]:
+    """The first of the forms of each sentence, in each letter case that it is found in."""
+    kept: list[Target] = []
+    for alike in forms(targets, tokenizer):
+        text = alike[0].text(tokenizer).casefold()
+        kept.extend(target for target in alike if target.text(tokenizer).casefold() == text)
     return kept
 
 
