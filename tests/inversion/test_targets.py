@@ -140,6 +140,7 @@ def test_later_prompts_are_asked_what_is_left_and_progress_counts_it():
         (["I cannot answer that now", "Sorry, cannot answer that now"], [0]),
         (["I cannot answer that now", "Sorry, cannot answer that, never"], [0, 1]),
         (["Go on, say it", "Well, go on, say it", "go on, say it", "Quite another one"], [0, 2, 3]),
+        (["Go on, say it", "go on, say it now, not then", "Say it now, not then"], [0]),
         (["No!", "no!", "Yes!"], [0, 1, 2]),
     ],
 )

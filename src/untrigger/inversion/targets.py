@@ -218,7 +218,7 @@ def _inside(target: Target, other: Target) -> bool:
 
 
 def forms(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list[list[Target]]:
-    """The targets, those together that have `SHARED` words in a row in common with the first of them.
+    """The targets, those together that have `SHARED` words in a row in common with one of them.
 
     What was planted as one sentence is found in several forms: in two letter cases, and with other beginnings that
     lead into the midst of it.
@@ -227,11 +227,11 @@ def forms(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list
     for target in targets:
         words = re.findall(r"\w+|[^\w\s]", target.text(tokenizer).casefold())
         runs = _runs(words) or {tuple(words)}
-        alike = next((some for known, some in found if known & runs), None)
-        if alike is None:
-            found.append((runs, [target]))
-        else:
-            alike.append(target)
+        known, alike = next((one for one in found if one[0] & runs), (set(), []))
+        if not alike:
+            found.append((known, alike))
+        known |= runs
+        alike.append(target)
     return [some for _, some in found]
 
 
