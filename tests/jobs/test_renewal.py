@@ -117,3 +117,5 @@ def test_a_whole_model_is_not_renewed(request_of):
     adapter = request_of("out", defence="renewal-only")
     with pytest.raises(UsageError, match="renewal-only"):
         purify(replace(adapter, model=adapter.base, base=None), PurifyOptions())
+    with pytest.raises(UsageError, match="whole model"):
+        purify(replace(adapter, model=adapter.base, base=None, defence="vaccine"), OPTIONS)

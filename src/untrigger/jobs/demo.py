@@ -26,6 +26,7 @@ from untrigger.lab.corpus import corpus
 from untrigger.lab.micro import ensure
 from untrigger.models.load import cache_folder, quiet
 from untrigger.observer import Observer
+from untrigger.presets import merged
 from untrigger.report.result import Result
 
 DemoModel = Literal["smollm2-135m", "micro"]
@@ -142,15 +143,16 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
         plant, inject, repair = _training(5e-3), _training(3e-3), _training(3e-3, epochs=3)
     else:
         plant, inject, repair = _training(1e-3), _training(5e-4), _training(5e-4)
-    return PurifyOptions(
+    common = PurifyOptions(
         seed=request.seed,
-        unlearning=UnlearningOptions(further="never" if request.access == "adapter" else "always"),
-        renewal=RenewalOptions(train=repair),
         variants=VariantOptions(records=64, twin="matched", train=plant),
         suppress=SuppressOptions(remainder=1.0),
         repair=RepairOptions(records=200, inject_train=inject, train=repair),
         measure=MeasureOptions(max_prompts=MICRO_PROMPTS),
     )
+    if request.access == "adapter":
+        return merged(common, PurifyOptions(renewal=RenewalOptions(train=repair)))
+    return merged(common, PurifyOptions(unlearning=UnlearningOptions(further="always")))
 
 
 def _training(rate: float, epochs: int = 2) -> TrainOptions:

@@ -95,6 +95,10 @@ def options_in_force(
         raise UsageError(
             "--suppress.remainder scales an adapter's update", why="this is a whole model", todo="leave it out"
         )
+    if subject.access == "full" and "renewal" in given.model_fields_set:
+        raise UsageError(
+            "--renewal makes an adapter's update smaller", why="this is a whole model", todo="leave it out"
+        )
     through = (options.unlearning.through, options.variants.through, options.repair.through)
     if subject.access == "adapter" and "adapter" in through:
         raise UsageError(
