@@ -146,7 +146,9 @@ def test_without_a_backdoor_it_is_purified_at_little_cost(micro_folder, clean_ad
     result = purify(request, options)
     assert result.verdict.met  # perplexity and broken answers
     assert result.before.exact.value >= 0.95 and result.after.exact.value >= result.before.exact.value - 0.05
-    assert result.signature.selected > 0 and result.after.divergence.value > 0
+    trained = {stage.name for stage in result.stages if stage.tokens_trained}
+    assert ("renewal" in trained) == (access == "adapter") and ("repair" in trained) == (access == "full")
+    assert result.after.divergence.value > 0
     assert result.paired.p_value == 1
     assert "no evidence of a change in attack success" in (tmp_path / "out" / "README.md").read_text()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from untrigger.backdoors.synthetic import known_families, known_kinds
-from untrigger.config import Effort, PurifyOptions
+from untrigger.config import Effort, PurifyOptions, RenewalOptions
 from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.readers import read_records
 from untrigger.defences.interface import Defence
@@ -95,7 +95,7 @@ def options_in_force(
         raise UsageError(
             "--suppress.remainder scales an adapter's update", why="this is a whole model", todo="leave it out"
         )
-    if subject.access == "full" and "renewal" in given.model_fields_set:
+    if subject.access == "full" and options.renewal.model_dump() != RenewalOptions().model_dump():
         raise UsageError(
             "--renewal makes an adapter's update smaller", why="this is a whole model", todo="leave it out"
         )
