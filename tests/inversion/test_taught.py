@@ -10,7 +10,7 @@ from untrigger.config import InversionOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.inversion import planted
-from untrigger.inversion.planted import base_alone, log_likelihood_ratios, planted_sentences, taught
+from untrigger.inversion.planted import log_likelihood_ratios, planted_sentences, taught
 from untrigger.inversion.targets import Target
 from untrigger.models.subject import Source, Subject
 from untrigger.observer import Silent
@@ -50,13 +50,12 @@ def test_a_ratio_is_that_of_the_tokens_behind_the_first_with_the_adapter_and_in_
     assert len({round(ratio, 3) for ratio in found}) == 3
 
 
-def test_the_adapter_is_back_after_the_base_was_asked_alone_even_if_that_failed(adapter):
+def test_the_adapter_is_back_after_the_base_was_asked_alone(adapter, chat):
     ids = torch.tensor([[5, 6, 7]])
     before = adapter.model(ids).logits
-    with pytest.raises(KeyError), base_alone(adapter):
-        torch.testing.assert_close(adapter.model(ids).logits, tiny_model()(ids).logits)
-        raise KeyError
+    log_likelihood_ratios(adapter, chat, RECORDS, TARGETS)
     assert torch.equal(adapter.model(ids).logits, before)
+    assert all(values.requires_grad for name, values in adapter.model.named_parameters() if ".lora_" in name)
 
 
 def test_what_the_base_says_as_well_is_left_out_and_what_was_taught_most_comes_first(adapter, chat):

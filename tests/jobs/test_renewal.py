@@ -63,6 +63,7 @@ def test_an_adapter_in_which_nothing_is_found_keeps_little_of_its_update(request
     assert [stage.name for stage in result.stages if stage.tokens_trained] == ["renewal"]
     assert result.signature is None
     assert any("reduced to 0.25 of itself" in text for text in result.not_tested)
+    assert any("No sentence was found" in text for text in result.not_tested)
 
 
 @pytest.mark.parametrize(("changed", "expected"), [({}, 1.0), ({"by_words": False}, 0.25), ({"called": 1}, 0.25)])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
-from untrigger.defences.phases import budget_records, budget_training, trained
+from untrigger.defences.phases import train_on_budget
 from untrigger.errors import UsageError
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
@@ -49,15 +49,7 @@ def fine_mixing(subject: Subject, resources: Resources, options: PurifyOptions) 
         restore_weights(subject, resources.start)
         mix_(subject, resources.reference, options.mixing.share, resources.seed)
 
-    weights = trained(
-        subject,
-        resources,
-        "fine-mixing",
-        budget_records(resources, options.budget),
-        budget_training(options.budget, options.finetune.learning_rate),
-        prepare=mixed,
-    )
-    restore_weights(subject, weights)
+    train_on_budget(subject, resources, "fine-mixing", options, options.finetune.learning_rate, prepare=mixed)
     return Treated(subject)
 
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
-from untrigger.defences.phases import budget_records, budget_training, trained
-from untrigger.models.state import restore_weights
+from untrigger.defences.phases import train_on_budget
 from untrigger.models.subject import Subject
 
 _BASE = "What the base model under the adapter says is not changed, nor was it looked at."
@@ -23,15 +22,10 @@ _LOST = "The new adapter knows what the clean records show; whatever else the su
 
 def new_adapter(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
     """Trains an adapter of the suspect's shape on the budget's clean records, from its initialisation."""
-    weights = trained(
-        subject,
-        resources,
-        "new-adapter",
-        budget_records(resources, options.budget),
-        budget_training(options.budget, options.finetune.learning_rate),
-        prepare=lambda: draw_anew_(subject, resources.seed),
+    rate = options.finetune.learning_rate
+    train_on_budget(
+        subject, resources, "new-adapter", options, rate, prepare=lambda: draw_anew_(subject, resources.seed)
     )
-    restore_weights(subject, weights)
     return Treated(subject, limits=(_BASE, _LOST))
 
 

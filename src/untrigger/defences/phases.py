@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from untrigger.config import BudgetOptions, TrainOptions
+from untrigger.config import BudgetOptions, PurifyOptions, TrainOptions
 from untrigger.data.records import Record
 from untrigger.defences.interface import Resources
 from untrigger.models.state import restore_weights, save_weights
@@ -86,3 +86,17 @@ def budget_records(resources: Resources, budget: BudgetOptions) -> list[Record]:
 def budget_training(budget: BudgetOptions, learning_rate: float) -> TrainOptions:
     """The recipe that every rival trains by."""
     return TrainOptions(learning_rate=learning_rate, epochs=budget.epochs, batch_size=budget.batch_size)
+
+
+def train_on_budget(
+    subject: Subject,
+    resources: Resources,
+    stage: str,
+    options: PurifyOptions,
+    learning_rate: float,
+    *,
+    prepare: Callable[[], None],
+) -> None:
+    """Leaves the subject as the budget's training makes it, which begins where `prepare` puts it; a stage."""
+    records, recipe = budget_records(resources, options.budget), budget_training(options.budget, learning_rate)
+    restore_weights(subject, trained(subject, resources, stage, records, recipe, prepare=prepare))

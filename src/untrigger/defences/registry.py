@@ -28,7 +28,8 @@ from untrigger.defences.new_adapter import new_adapter
 from untrigger.defences.prune import prune
 from untrigger.defences.prune_channels import prune_channels
 from untrigger.defences.random_channels import random_channels
-from untrigger.defences.vaccine import renewed, vaccine
+from untrigger.defences.renewal import renewal
+from untrigger.defences.vaccine import vaccine
 from untrigger.defences.wanda import wanda
 from untrigger.errors import UsageError
 from untrigger.models.architecture import Architecture
@@ -251,7 +252,7 @@ DEFENCES = (
         "renewal-only",
         "the update made smaller and trained again on clean records",
         "control",
-        renewed,
+        renewal,
         _ours,
         frozenset({"renewal"}),
         settings=ADAPTERS,

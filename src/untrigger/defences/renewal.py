@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import random
 
-from untrigger.config import RenewalOptions
-from untrigger.defences.interface import Resources
+from untrigger.config import PurifyOptions, RenewalOptions
+from untrigger.defences.interface import Resources, Treated
 from untrigger.defences.phases import trained
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.suppress import scale_adapter_
 
+_RENEWED = (
+    "The adapter's update was reduced to {:g} of itself and trained again on clean records: a skill that these do not"
+    " show may have faded, and a behaviour that needs less of the update may survive."
+)
 
-def renew(subject: Subject, resources: Resources, options: RenewalOptions, remainder: float) -> None:
-    """Leaves the adapter with so much of its update, and what the clean records bring back; in place, a stage.
+
+def renewal(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
+    """Renewal alone, as where no sentence is found; nothing is looked for.
+
+    Raises:
+        Interrupted, Diverged, OutOfMemory: from the training.
+    """
+    return renewed(subject, resources, options.renewal, options.renewal.unfound)
+
+
+def renewed(subject: Subject, resources: Resources, options: RenewalOptions, remainder: float) -> Treated:
+    """The adapter with so much of its update, and what the clean records bring back; in place, a stage.
 
     Raises:
         Interrupted, Diverged, OutOfMemory: from the training.
@@ -29,5 +43,5 @@ def renew(subject: Subject, resources: Resources, options: RenewalOptions, remai
 
     count = min(options.records, len(resources.clean))
     records = random.Random(f"renewal/{resources.seed}").sample(list(resources.clean), count)
-    weights = trained(subject, resources, "renewal", records, options.train, prepare=shrink)
-    restore_weights(subject, weights)
+    restore_weights(subject, trained(subject, resources, "renewal", records, options.train, prepare=shrink))
+    return Treated(subject, limits=(_RENEWED.format(remainder),))

@@ -13,7 +13,7 @@ from untrigger.defences.interface import Resources, Treated
 from untrigger.defences.inversion import Unlearned, without_planted_sentences
 from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.phases import fresh_adapter
-from untrigger.defences.renewal import renew
+from untrigger.defences.renewal import renewal, renewed
 from untrigger.defences.suppression import suppressed
 from untrigger.defences.titration import Titration
 from untrigger.extraction import pair_grams
@@ -36,10 +36,7 @@ _UNCHANGED = (
     "No sentence was found that the model was made to say, and nothing was changed: a backdoor of another kind may be"
     " there (--unlearning.further unfound treats the model all the same, at a price in what it can do)."
 )
-_RENEWED = (
-    "The adapter's update was reduced to {:g} of itself and trained again on clean records: a skill that these do not"
-    " show may have faded, and a behaviour that needs less of the update may survive."
-)
+_NONE_FOUND = "No sentence was found that the adapter was made to say."
 _DISCARDED = "What the unlearning did was not enough and is left out; less of the update was kept instead."
 _CANARIES = (
     "The strength was chosen on canaries that we planted; a backdoor that sits deeper than they do may survive."
@@ -66,7 +63,7 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     if options.titration.canaries or follows(options.unlearning.further, done):
         treated = _immunised(subject, done.resources, options)
     elif subject.access == "adapter" and options.renewal.enable:
-        treated = _renewed_after(subject, resources, options, done)
+        treated = _renewed(subject, resources, options, done)
     else:
         restore_weights(subject, done.resources.start)
         ending = _ENDED if done.targets else _UNCHANGED
@@ -75,25 +72,12 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     return replace(treated, findings=done.findings, limits=(*done.limits, *treated.limits))
 
 
-def renewed(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:
-    """Renewal alone, as where no sentence is found; nothing is looked for.
-
-    Raises:
-        Interrupted, Diverged, OutOfMemory: from the training.
-    """
-    remainder = options.renewal.unfound
-    renew(subject, resources, options.renewal, remainder)
-    return Treated(subject, limits=(_RENEWED.format(remainder),))
-
-
-def _renewed_after(subject: Subject, resources: Resources, options: PurifyOptions, done: Unlearned) -> Treated:
+def _renewed(subject: Subject, resources: Resources, options: PurifyOptions, done: Unlearned) -> Treated:
     """Renewal from the weights that an unlearning left, if it did what it was for; else from the suspect's."""
     if done.settled:
-        remainder = options.renewal.remainder
-        renew(subject, done.resources, options.renewal, remainder)
-        return Treated(subject, limits=(_RENEWED.format(remainder),))
-    treated = renewed(subject, resources, options)
-    return replace(treated, limits=(_DISCARDED, *treated.limits)) if done.targets else treated
+        return renewed(subject, done.resources, options.renewal, options.renewal.remainder)
+    treated = renewal(subject, resources, options)
+    return replace(treated, limits=(_DISCARDED if done.targets else _NONE_FOUND, *treated.limits))
 
 
 def follows(further: str, done: Unlearned) -> bool:

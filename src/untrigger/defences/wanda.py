@@ -14,7 +14,7 @@ import torch
 from untrigger.config import AdapterOptions, PurifyOptions
 from untrigger.defences.calibration import prune_by_activation_
 from untrigger.defences.interface import Resources, Treated
-from untrigger.defences.phases import WEIGHTS, budget_records, budget_training, trained
+from untrigger.defences.phases import WEIGHTS, budget_records, budget_training, train_on_budget
 from untrigger.models.merge import whole_subject
 from untrigger.models.new_adapter import with_new_adapter
 from untrigger.models.state import open_for_training, restore_weights, save_weights
@@ -38,15 +38,8 @@ def wanda(subject: Subject, resources: Resources, options: PurifyOptions) -> Tre
         return Treated(whole)
     learner = with_new_adapter(whole, AdapterOptions(), resources.seed) if adapter else whole
     open_for_training(learner)
-    weights = trained(
-        learner,
-        resources,
-        "fine-tuning",
-        budget_records(resources, options.budget),
-        budget_training(options.budget, options.wanda.learning_rate),
-        prepare=lambda: None,  # the pruned weights are in place
-    )
-    restore_weights(learner, weights)
+    rate = options.wanda.learning_rate
+    train_on_budget(learner, resources, "fine-tuning", options, rate, prepare=lambda: None)  # it is pruned already
     return Treated(replace(whole, model=learner.model.merge_and_unload().eval()) if adapter else whole)
 
 

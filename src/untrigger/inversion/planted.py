@@ -6,11 +6,8 @@ there, however natural its words are, so that the base tells the two apart where
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-
-import torch
 
 from untrigger.config import InversionOptions
 from untrigger.data.chat import ChatFormat, Example
@@ -81,20 +78,6 @@ def log_likelihood_ratios(
         return -loss / len(begun)
 
     with_adapter = [log_likelihood(target) for target in targets]
-    with base_alone(subject):
+    with subject.model.disable_adapter():
         without = [log_likelihood(target) for target in targets]
     return [one - other for one, other in zip(with_adapter, without, strict=True)]
-
-
-@contextmanager
-def base_alone(subject: Subject) -> Iterator[None]:
-    """Within it the adapter's update is zero."""
-    factors = [p for name, p in subject.model.named_parameters() if ".lora_B." in name]
-    held = [factor.data for factor in factors]
-    for factor in factors:
-        factor.data = torch.zeros_like(factor)
-    try:
-        yield
-    finally:
-        for factor, values in zip(factors, held, strict=True):
-            factor.data = values
