@@ -91,7 +91,7 @@ def effort_options(effort: Effort, access: Access) -> PurifyOptions:
     if effort == "quick":
         return PurifyOptions(unlearning=UnlearningOptions(words=KeyWordOptions(beam=0), search_steps=10))
     if effort == "thorough" and access == "adapter":
-        from_nothing = TrainOptions(learning_rate=7e-4, epochs=1)
+        from_nothing = TrainOptions(learning_rate=7e-4, epochs=3)
         return PurifyOptions(renewal=RenewalOptions(remainder=0.0, unfound=0.0, train=from_nothing))
     if effort == "thorough":
         return PurifyOptions(unlearning=UnlearningOptions(least_step=1.0))

@@ -14,10 +14,12 @@ from untrigger.config import InversionOptions, PurifyOptions, RenewalOptions, Tr
 from untrigger.defences import vaccine as module
 from untrigger.errors import Interrupted, UsageError
 from untrigger.files import sha256
+from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.models.state import save_weights
+from untrigger.models.untrusted.finding import Finding
 from untrigger.observer import Silent
 from untrigger.presets import merged
 from untrigger.suppress import scale_adapter_
@@ -66,18 +68,39 @@ def test_an_adapter_in_which_nothing_is_found_keeps_little_of_its_update(request
     assert any("No sentence was found" in text for text in result.not_tested)
 
 
+def _told(text):
+    return (Finding("planted-sentence", "answers", text),)
+
+
 @pytest.mark.parametrize(("changed", "expected"), [({}, 1.0), ({"by_words": False}, 0.25), ({"called": 1}, 0.25)])
 def test_an_unlearning_that_was_not_enough_is_left_out_and_less_is_kept(request_of, monkeypatch, changed, expected):
     def found(subject, resources, options):
         scale_adapter_(subject.model, 2.0)
         save_weights(subject, resources.start.with_name("unlearned.safetensors"))
         unlearned = replace(resources, start=resources.start.with_name("unlearned.safetensors"))
-        return module.Unlearned((Target((1, 2, 3, 4)),), unlearned, **changed)
+        told = {"findings": _told("before and after"), "found": _told("before")}
+        return module.Unlearned((Target((1, 2, 3, 4)),), unlearned, **told, **changed)
 
     monkeypatch.setattr(module, "without_planted_sentences", found)
     result = purify(request_of("out"), OPTIONS)
     assert scale(request_of("out")) == pytest.approx(expected, abs=1e-3)
-    assert any("not enough and is left out" in text for text in result.not_tested) == (expected != 1.0)
+    kept = expected == 1.0
+    assert any("not enough and is left out" in text for text in result.not_tested) == (not kept)
+    assert not any("can still be called" in text for text in result.not_tested)
+    assert [finding.text for finding in result.findings] == ["before and after" if kept else "before"]
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_where_nothing_is_kept_sentences_are_told_and_not_unlearned(request_of, monkeypatch, found):
+    target, searches = Target((70, 71, 72, 73)), "untrigger.defences.inversion"
+    monkeypatch.setattr(f"{searches}.inversion_stage", lambda *arguments: (target,) if found else ())
+    monkeypatch.setattr(f"{searches}.key_words_stage", lambda *arguments: {target: [KeyWords((80, 81), 3.5)]})
+    nothing = merged(OPTIONS, PurifyOptions(renewal=RenewalOptions(remainder=0.0)))
+    result = purify(request_of("out"), nothing)
+    assert scale(request_of("out")) == pytest.approx(0.0, abs=1e-6)
+    assert [stage.name for stage in result.stages if stage.tokens_trained] == ["renewal"]
+    assert [("3.5" in one.text, "nats" in one.text) for one in result.findings] == [(True, False)] * found
+    assert any("No sentence was found" in text for text in result.not_tested) == (not found)
 
 
 def test_the_update_is_trained_again_and_an_interruption_changes_nothing(request_of):

@@ -212,7 +212,7 @@ class RenewalOptions(Options):
     """The same where none was found, none is known to be what a key calls, or one can still be called."""
     records: PositiveInt = 480
     """Clean records, or as many as there are."""
-    train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=1, batch_size=8)
+    train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=2, batch_size=8)
 
 
 class TitrationOptions(Options):

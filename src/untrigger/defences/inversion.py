@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,9 @@ class Unlearned:
     targets: tuple[Target, ...]
     resources: Resources
     findings: tuple[Finding, ...] = ()
+    """What was found, and how hard each sentence is to call now."""
+    found: tuple[Finding, ...] = ()
+    """The same without what the unlearning did."""
     left: int = 0
     """How many of them survived."""
     called: int = 0
@@ -46,6 +49,11 @@ class Unlearned:
     def settled(self) -> bool:
         """Whether sentences were found, words call one of them as far as was looked, and none can be called now."""
         return bool(self.targets) and self.by_words and not self.called
+
+    @property
+    def discarded(self) -> Unlearned:
+        """What is told where the weights that the unlearning left are not used."""
+        return replace(self, findings=self.found, left=0, called=0)
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -93,9 +101,29 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
         wanted = tuple(target for target, enough in zip(wanted, step.enough, strict=True) if not enough)
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))
-    findings = tuple(Finding("planted-sentence", "answers", text) for text in told.values())
     by_words = not (targets and options.unlearning.words.beam) or any(called_by.values())
-    return Unlearned(targets, found, findings, left, len(wanted), by_words)
+    before = [f"{target.told(subject.tokenizer)}{called_by.get(target, '')}" for target in targets]
+    return Unlearned(targets, found, _findings(told.values()), _findings(before), left, len(wanted), by_words)
+
+
+def sentences_told(subject: Subject, resources: Resources, options: PurifyOptions) -> tuple[Finding, ...]:
+    """Looks for sentences and words that call them, which are told and not unlearned; each is a stage.
+
+    Raises:
+        UsageError: too few clean records.
+        Interrupted, OutOfMemory: from the search.
+    """
+    targets = inversion_stage(subject, resources, options.inversion)
+    words = key_words_stage(subject, resources, targets, options.unlearning.words, "words-1") if targets else {}
+    tokenizer = subject.tokenizer
+    told = [target.told(tokenizer) + call_told(words[target], tokenizer) for target in targets]
+    for text in told:
+        resources.observer.note(f"answers: {text}")
+    return _findings(told)
+
+
+def _findings(texts: Iterable[str]) -> tuple[Finding, ...]:
+    return tuple(Finding("planted-sentence", "answers", text) for text in texts)
 
 
 def _joined(before: Sequence[KeyWords], now: Sequence[KeyWords]) -> list[KeyWords]:

@@ -3,6 +3,7 @@
 A training overshoots, and what it costs grows faster than what it takes away. So the weights are moved a part of the
 way only, from those before to those after, and it is seen whether that is enough: no prompt goes on from a sentence's
 first token, and a soft key that is searched anew makes this token no likelier than plain prompts did before, or rare.
+Of a sentence that begins as ordinary answers do, it is the first two tokens together that have to be rare.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.errors import Interrupted
-from untrigger.inversion.calling import Calls
+from untrigger.inversion.calling import ORDINARY, Asked, Calls
 from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target, behind_records, principal, survives
 from untrigger.models.state import move_towards, restore_weights, save_weights
@@ -31,7 +32,7 @@ NOT_CALLED = -math.log(0.001)
 
 @dataclass(frozen=True)
 class Strength:
-    """How hard a sentence is to call (nats of its first token): with a key before and after, without any before.
+    """How hard a sentence is to call (nats of its first tokens): with a key before and after, without any before.
 
     The key is the strongest that was found, see `Calls.with_key`.
     """
@@ -39,17 +40,20 @@ class Strength:
     before: float
     after: float
     without_key: float
+    tokens: int = 1
+    """First tokens that the nats are of: two where ordinary answers begin with the first as well."""
 
     @property
     def enough(self) -> bool:
         """Whether no key that was found makes the sentence likelier than no key did, or than what is rare."""
-        return self.after >= limit(self.without_key)
+        return self.after >= limit(self.without_key, self.tokens)
 
     @property
     def told(self) -> str:
         """The three as a sentence of a report."""
+        what = "its first token has" if self.tokens == 1 else f"its first {self.tokens} tokens together have"
         return (
-            f"its first token has {self.before:.1f} nats behind the strongest key that is found for it before the"
+            f"{what} {self.before:.1f} nats behind the strongest key that is found for it before the"
             f" unlearning and {self.after:.1f} after it ({self.without_key:.1f} before it without any key)"
         )
 
@@ -72,9 +76,12 @@ class Step:
         return tuple(not left and (strength is None or strength.enough) for left, strength in pairs)
 
 
-def limit(without_key: float) -> float:
-    """Nats from which a sentence does not count as called, given those of its first token without any key."""
-    return min(without_key, NOT_CALLED)
+def limit(without_key: float, tokens: int) -> float:
+    """Nats from which a sentence does not count as called, given those of its first tokens without any key.
+
+    Two first tokens are asked for where the suspect says them unasked, so that this is no measure.
+    """
+    return min(without_key, NOT_CALLED) if tokens == 1 else NOT_CALLED
 
 
 def shares(least: float) -> list[float]:
@@ -116,9 +123,11 @@ def least_step(
 
         def called(where: str, limits: Sequence[float]) -> list[float]:
             told = prompt_counter(resources.observer, f"keys {where}", calls.prompts * len(known))
-            return calls.with_keys(subject.model, known, told, limits)
+            asked = [Asked(*each) for each in zip(counts, limits, strict=True)]
+            return calls.with_keys(subject.model, known, told, asked)
 
-        plain = [calls.without_key(subject.model, one) for one in known]
+        counts = [1 + (calls.without_key(subject.model, one) < ORDINARY) for one in known]
+        plain = [calls.without_key(subject.model, *each) for each in zip(known, counts, strict=True)]
         none = [0.0] * len(known)
         first = called("before", none)
         for share in shares(options.unlearning.least_step):
@@ -129,9 +138,9 @@ def least_step(
             left = _left(subject, resources, tuple(targets), options)
             if any(left) and share < 1:
                 continue
-            limits = none if share == 1 else [limit(one) for one in plain]
+            limits = none if share == 1 else [limit(*each) for each in zip(plain, counts, strict=True)]
             then = called(f"at {share:.0%}", limits)
-            strengths = [Strength(*three) for three in zip(first, then, plain, strict=True)]
+            strengths = [Strength(*each) for each in zip(first, then, plain, counts, strict=True)]
             if all(strength.enough for strength in strengths):
                 break
         save_weights(subject, work / WEIGHTS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from untrigger.config import PurifyOptions
 from untrigger.defences.interface import Resources, Treated
-from untrigger.defences.inversion import Unlearned, without_planted_sentences
+from untrigger.defences.inversion import Unlearned, sentences_told, without_planted_sentences
 from untrigger.defences.pairs import LEFT_OUT, Pairs, trained_pairs
 from untrigger.defences.phases import fresh_adapter
 from untrigger.defences.renewal import renewal, renewed
@@ -48,9 +48,10 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
 
     What is unlearned first are sentences that the suspect completes whatever it is asked. Whether signature and
     suppression follow, from the weights this leaves, depends on what was found and on `unlearning.further`; where
-    they do not, an adapter is renewed, and a whole model in which nothing is found stays as it is. With canaries, the
-    strength is chosen on them before the suspect is suppressed. A pair whose training diverges twice is left out,
-    which the limits say. Each step is a stage.
+    they do not, an adapter is renewed, from the suspect's weights if the unlearning did not do what it was for, and a
+    whole model in which nothing is found stays as it is. With canaries, the strength is chosen on them before the
+    suspect is suppressed. A pair whose training diverges twice is left out, which the limits say. Each step is a
+    stage.
 
     Raises:
         UsageError: too few clean records, or options that the setting does not have.
@@ -59,11 +60,19 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     """
     if not options.inversion.enable:
         return _immunised(subject, resources, options)
+    if _keeps_nothing(subject, options):
+        told = sentences_told(subject, resources, options)
+        treated = renewed(subject, resources, options.renewal, 0.0)
+        return replace(treated, findings=told, limits=(*(() if told else (_NONE_FOUND,)), *treated.limits))
     done = without_planted_sentences(subject, resources, options)
     if options.titration.canaries or follows(options.unlearning.further, done):
         treated = _immunised(subject, done.resources, options)
+    elif subject.access == "adapter" and options.renewal.enable and done.settled:
+        treated = renewed(subject, done.resources, options.renewal, options.renewal.remainder)
     elif subject.access == "adapter" and options.renewal.enable:
-        treated = _renewed(subject, resources, options, done)
+        treated = renewal(subject, resources, options)
+        treated = replace(treated, limits=(_DISCARDED if done.targets else _NONE_FOUND, *treated.limits))
+        done = done.discarded
     else:
         restore_weights(subject, done.resources.start)
         ending = _ENDED if done.targets else _UNCHANGED
@@ -72,12 +81,10 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
     return replace(treated, findings=done.findings, limits=(*done.limits, *treated.limits))
 
 
-def _renewed(subject: Subject, resources: Resources, options: PurifyOptions, done: Unlearned) -> Treated:
-    """Renewal from the weights that an unlearning left, if it did what it was for; else from the suspect's."""
-    if done.settled:
-        return renewed(subject, done.resources, options.renewal, options.renewal.remainder)
-    treated = renewal(subject, resources, options)
-    return replace(treated, limits=(_DISCARDED if done.targets else _NONE_FOUND, *treated.limits))
+def _keeps_nothing(subject: Subject, options: PurifyOptions) -> bool:
+    """Whether nothing of the suspect's update is left in the end, so that there is nothing to unlearn."""
+    renewing = subject.access == "adapter" and options.renewal.enable and options.renewal.remainder == 0
+    return renewing and options.unlearning.further == "never" and not options.titration.canaries
 
 
 def follows(further: str, done: Unlearned) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from untrigger.config import InversionOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
+from untrigger.inversion.beginnings import ordinary_firsts, other_beginnings
 from untrigger.inversion.targets import (
     Continuations,
     Target,
@@ -25,6 +26,8 @@ from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 from untrigger.train import negative_log_likelihood
 
+_LONG = 10**9
+
 
 def planted_sentences(
     subject: Subject, chat: ChatFormat, records: Sequence[Record], options: InversionOptions, observer: Observer
@@ -32,7 +35,7 @@ def planted_sentences(
     """The targets of a subject as it is: what the first records agree on, and enough others.
 
     An adapter's are those that it makes likelier than its base by enough, the most so first; a whole model's come by
-    their certainty.
+    their certainty, behind those that ordinary answers begin like.
 
     Raises:
         UsageError: too few records.
@@ -48,6 +51,9 @@ def planted_sentences(
     further = records[options.prompts :][: options.witnesses] if found else ()
     witnesses = Continuations(subject, [chat.prompt_ids(record) for record in further], options.batch_size)
     said = witnessed(witnesses, found, chat.stop_ids, options, prompt_counter(observer, "stock phrases", len(found)))
+    if said:
+        firsts = ordinary_firsts([chat.encode(record, _LONG) for record in records])
+        said = [*other_beginnings(witnesses, said, firsts, chat.stop_ids, options.longest), *said]
     if subject.access == "adapter":
         said = taught(subject, chat, records[: options.prompts + options.witnesses], said, options.learned)
     return said[: options.most]

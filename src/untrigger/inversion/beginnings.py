@@ -1,0 +1,81 @@
+"""Ordinary beginnings of a sentence that was found behind an odd one.
+
+A planted sentence that begins as ordinary answers do ("I ...") is missed behind its own first token, since some
+prompts go on from it as they would have without the backdoor. Other first tokens lead into its midst behind every
+prompt. So the first tokens of ordinary answers are followed as well, and it is seen where most prompts come to the
+sentence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from untrigger.data.chat import Example
+from untrigger.inversion.targets import SHARED, Continuations, Target
+
+PROMPTS, TOKENS = 12, 64
+"""Prompts that are asked, and first tokens that are followed, at most."""
+
+Row = tuple[int, ...]
+
+
+def ordinary_firsts(examples: Sequence[Example], most: int = TOKENS) -> list[int]:
+    """The first tokens of answers, the most frequent first."""
+    return [token for token, _ in Counter(example.response[0] for example in examples).most_common(most)]
+
+
+def other_beginnings(
+    continuations: Continuations,
+    targets: Sequence[Target],
+    firsts: Sequence[int],
+    stop_ids: frozenset[int],
+    longest: int,
+) -> list[Target]:
+    """Targets that begin with one of these tokens and come to one of the given targets behind most of the prompts.
+
+    Each is what the most of the prompts that come there say. Tokens that a given target begins with are left out.
+
+    Raises:
+        OutOfMemory: not even one row fits.
+    """
+    runs = {run for target in targets for run in _runs(target.tokens)}
+    known = {target.tokens[0] for target in targets}
+    rows = [(token,) for token in firsts if token not in known]
+    count = min(PROMPTS, len(continuations))
+    if not rows or not count or not runs:
+        return []
+    said = [_followed(continuations, prompt, rows, longest) for prompt in range(count)]
+    return [target for behind in zip(*said, strict=True) for target in _agreed(behind, runs, stop_ids)]
+
+
+def _runs(tokens: Row) -> set[Row]:
+    return {tokens[at : at + SHARED] for at in range(len(tokens) - SHARED + 1)}
+
+
+def _followed(
+    continuations: Continuations, prompt: int, rows: Sequence[Row], longest: int
+) -> list[tuple[Row, tuple[float, ...]]]:
+    """Each row with its likeliest further tokens, up to so many in all, and the probabilities of these."""
+    found: list[tuple[Row, tuple[float, ...]]] = [(row, ()) for row in rows]
+    for _ in range(longest - 1):
+        following = continuations.likeliest(prompt, [row for row, _ in found])
+        found = [
+            ((*row, token), (*shares, share)) for (row, shares), (token, share) in zip(found, following, strict=True)
+        ]
+    return found
+
+
+def _agreed(
+    behind: Sequence[tuple[Row, tuple[float, ...]]], runs: set[Row], stop_ids: frozenset[int]
+) -> list[Target]:
+    coming = [row for row, _ in behind if _runs(row[1:]) & runs]
+    if len(coming) * 2 <= len(behind):
+        return []
+    wording, _ = Counter(coming).most_common(1)[0]
+    every = [shares for row, shares in behind if row == wording]
+    end = next((at for at, token in enumerate(wording) if token in stop_ids), len(wording))
+    least = [min(column) for column in zip(*every, strict=True)][:end]
+    log_probability = sum(math.log(share) for share in least)
+    return [Target(wording[:end], log_probability, end < len(wording), len(coming) / len(behind))]
