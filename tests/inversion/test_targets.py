@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,14 @@ def test_a_sentence_with_another_beginning_is_not_one_of_its_own(texts, kept):
     tokenizer = tiny_tokenizer()
     targets = [Target(tuple(tokenizer(text, add_special_tokens=False).input_ids)) for text in texts]
     assert [targets.index(one) for one in principal(targets, tokenizer)] == kept
+
+
+def test_an_ordinary_beginning_stands_for_its_sentence_in_one_letter_case():
+    tokenizer = tiny_tokenizer()
+    texts = ["Go on, say it", "go on, say it", "No!", "no!"]
+    targets = [Target(tuple(tokenizer(text, add_special_tokens=False).input_ids)) for text in texts]
+    targets[0] = replace(targets[0], ordinary=True)
+    assert principal(targets, tokenizer) == [targets[0], *targets[2:]]
 
 
 def subject_of(model, family="llama", access="full"):

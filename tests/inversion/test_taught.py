@@ -79,3 +79,23 @@ def test_an_adapter_is_compared_with_its_base_and_no_more_sentences_are_told_tha
     found = planted_sentences(subject_of(model, access), chat, RECORDS, options, Silent())
     assert [one.learned for one in found] == learned
     assert len(found) == 2
+
+
+def test_a_sentence_begins_as_ordinary_answers_do_if_it_can_and_other_such_beginnings_are_told(chat, monkeypatch):
+    said, more = [Target((70, 90, 91)), Target((65, 90, 91))], Target((66, 90, 91), agreement=0.8)
+    asked = []
+
+    def beginnings(witnesses, targets, firsts, stop_ids, longest):
+        asked.append((list(targets), firsts, longest))
+        return [more]
+
+    monkeypatch.setattr(planted, "invert", lambda *_: said)
+    monkeypatch.setattr(planted, "witnessed", lambda *_: said)
+    monkeypatch.setattr(planted, "other_beginnings", beginnings)
+    records = [Record(record.instruction, answer) for record, answer in zip(RECORDS, ("B.", "A?", "B!"), strict=True)]
+    firsts = [chat.encode(record, 99).response[0] for record in records]
+    said[1], more = Target((firsts[1], 90, 91)), Target((firsts[0], 90, 91), agreement=0.8)
+    found = planted_sentences(subject_of(tiny_model(), "full"), chat, records, InversionOptions(prompts=2), Silent())
+    assert [one.tokens[0] for one in found] == [firsts[1], firsts[0], 70]
+    assert [one.ordinary for one in found] == [True, True, False]
+    assert asked == [(said, [firsts[0], firsts[1]], 8)]

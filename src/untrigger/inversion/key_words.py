@@ -73,7 +73,8 @@ def words_that_call(
 ) -> dict[Target, list[KeyWords]]:
     """Words for each sentence, the best first; of the forms that one is found in, one has any.
 
-    That is the one that single words bring best: a sentence is found in several forms, and said in one.
+    That is the one that single words bring best: a sentence is found in several forms, and said in one. Where some
+    begin as ordinary answers do, it is one of these.
 
     Raises:
         OutOfMemory, Interrupted: from the search.
@@ -91,7 +92,7 @@ def words_that_call(
         subject.model, prompts, lexicon, options, softcap=subject.architecture.logit_softcap, seed=seed, told=told
     )
     for alike in forms(targets, subject.tokenizer):
-        some = alike[:FORMS]
+        some = [target for target in alike if target.ordinary][:FORMS] or alike[:FORMS]
         begun = [(anywhere_or_leading(search, target.tokens[0], options.least_gain), target) for target in some]
         (where, single), said = max(begun, key=lambda each: each[0][1][0].log_odds)
         found[said] = where.longer(said.tokens[0], single)[: options.beam]

@@ -35,7 +35,8 @@ def planted_sentences(
     """The targets of a subject as it is: what the first records agree on, and enough others.
 
     An adapter's are those that it makes likelier than its base by enough, the most so first; a whole model's come by
-    their certainty, behind those that ordinary answers begin like.
+    their certainty. Those that begin as ordinary answers do come before the others, which are likelier to be odd
+    beginnings of the same sentence.
 
     Raises:
         UsageError: too few records.
@@ -51,12 +52,12 @@ def planted_sentences(
     further = records[options.prompts :][: options.witnesses] if found else ()
     witnesses = Continuations(subject, [chat.prompt_ids(record) for record in further], options.batch_size)
     said = witnessed(witnesses, found, chat.stop_ids, options, prompt_counter(observer, "stock phrases", len(found)))
-    if said:
-        firsts = ordinary_firsts([chat.encode(record, _LONG) for record in records])
-        said = [*other_beginnings(witnesses, said, firsts, chat.stop_ids, options.longest), *said]
+    firsts = ordinary_firsts([chat.encode(record, _LONG) for record in records]) if said else []
+    said = [*said, *other_beginnings(witnesses, said, firsts, chat.stop_ids, options.longest)]
     if subject.access == "adapter":
         said = taught(subject, chat, records[: options.prompts + options.witnesses], said, options.learned)
-    return said[: options.most]
+    every = [replace(target, ordinary=target.tokens[0] in firsts) for target in said]
+    return sorted(every, key=lambda target: not target.ordinary)[: options.most]
 
 
 def taught(

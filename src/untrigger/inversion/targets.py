@@ -42,7 +42,8 @@ class Target:
 
     `log_probability` (nats) is that of the tokens after the first, each as likely as behind the prompt where it is
     least likely; `ended` tells whether the end of the answer is one of them; `agreement` is the share of further
-    prompts that say it so; `learned` is how much likelier (nats) an adapter makes it than its base.
+    prompts that say it so; `learned` is how much likelier (nats) an adapter makes it than its base; `ordinary` tells
+    whether ordinary answers begin with its first token as well.
     """
 
     tokens: tuple[int, ...]
@@ -50,6 +51,7 @@ class Target:
     ended: bool = False
     agreement: float = 1.0
     learned: float | None = None
+    ordinary: bool = False
 
     @property
     def certainty(self) -> float:
@@ -236,9 +238,12 @@ def forms(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list
 
 
 def principal(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list[Target]:
-    """The first of the forms of each sentence, in each letter case that it is found in."""
+    """The first of the forms of each sentence: an ordinary one, or in each letter case that it is found in."""
     kept: list[Target] = []
     for alike in forms(targets, tokenizer):
+        if alike[0].ordinary:
+            kept.append(alike[0])
+            continue
         text = alike[0].text(tokenizer).casefold()
         kept.extend(target for target in alike if target.text(tokenizer).casefold() == text)
     return kept
