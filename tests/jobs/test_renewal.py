@@ -137,9 +137,22 @@ def test_it_can_be_left_out_and_a_control_looks_for_no_sentence(request_of):
     assert not any("looked for" in text for text in result.not_tested)
 
 
-def test_a_whole_model_is_not_renewed(request_of):
+def test_a_whole_model_is_not_renewed_without_a_reference(request_of):
     adapter = request_of("out", defence="renewal-only")
-    with pytest.raises(UsageError, match="renewal-only"):
+    with pytest.raises(UsageError, match="--reference"):
         purify(replace(adapter, model=adapter.base, base=None), PurifyOptions())
     with pytest.raises(UsageError, match="whole model"):
         purify(replace(adapter, model=adapter.base, base=None, defence="vaccine"), OPTIONS)
+
+
+def test_a_whole_model_keeps_as_much_of_its_difference_from_a_reference(request_of, tmp_path):
+    suspect, clean = save_tiny(tmp_path / "suspect", seed=3), save_tiny(tmp_path / "clean", seed=4)
+    adapter = request_of("out", defence="renewal-only")
+    request = replace(adapter, model=str(suspect), base=None, reference=str(clean))
+    purify(request, PurifyOptions(renewal=OPTIONS.renewal, measure=OPTIONS.measure))
+    before, reference, after = (
+        load_file(folder / "model.safetensors") for folder in (suspect, clean, request.output)
+    )
+    for name, values in after.items():
+        torch.testing.assert_close(values, torch.lerp(reference[name], before[name], 0.25), atol=1e-6, rtol=0)
+    assert any(not torch.allclose(before[name], reference[name]) for name in after)

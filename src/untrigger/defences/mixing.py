@@ -28,14 +28,22 @@ def merge(subject: Subject, resources: Resources, options: PurifyOptions) -> Tre
     Raises:
         UsageError: a whole model without a reference.
     """
-    share = options.mixing.share
+    merge_(subject, resources.reference, options.mixing.share)
+    return Treated(subject)
+
+
+@torch.no_grad()
+def merge_(subject: Subject, reference: Subject | None, share: float) -> None:
+    """Moves every weight this share of the way to the clean model's, in place; an adapter's update is scaled.
+
+    Raises:
+        UsageError: a whole model without a reference.
+    """
     if subject.access == "adapter":
         scale_adapter_(subject.model, 1 - share)
-        return Treated(subject)
-    with torch.no_grad():
-        for entry in _paired(subject, resources.reference):
-            entry.suspect.lerp_(entry.clean.to(entry.suspect), share)
-    return Treated(subject)
+        return
+    for entry in _paired(subject, reference):
+        entry.suspect.lerp_(entry.clean.to(entry.suspect), share)
 
 
 def fine_mixing(subject: Subject, resources: Resources, options: PurifyOptions) -> Treated:

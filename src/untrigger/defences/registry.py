@@ -13,8 +13,10 @@ from untrigger.config import (
     PruneOptions,
     PurifyOptions,
     RandomOptions,
+    RenewalOptions,
     SignatureOptions,
     SuppressOptions,
+    TrainOptions,
     WandaOptions,
 )
 from untrigger.defences.beear import beear, require_block
@@ -39,7 +41,7 @@ PAPER = "arXiv 2603.13461"
 CROW, MIXING = "ICML 2025, arXiv 2411.12768", "EMNLP 2022 Findings, arXiv 2210.09545"
 BEEAR = "EMNLP 2024, arXiv 2406.17092"
 LOCPHYLAX, UNLEARNING = "ACL 2026, arXiv 2510.10265", "arXiv 2606.03785"
-FAST, FROM_NOTHING = 1e-3, 7e-4
+FAST, FROM_NOTHING, ALL_WEIGHTS = 1e-3, 7e-4, 1e-4
 WANDA = "arXiv 2306.11695"
 WHOLE_MODELS = frozenset[Access]({"full"})
 ADAPTERS = frozenset[Access]({"adapter"})
@@ -130,6 +132,13 @@ def _random(_: Architecture, access: Access) -> PurifyOptions:
 
 def _signature_only(_: Architecture, access: Access) -> PurifyOptions:
     return merged(default_options(access), PurifyOptions(inversion=InversionOptions(enable=False)))
+
+
+def _renewal(_: Architecture, access: Access) -> PurifyOptions:
+    if access == "adapter":
+        return default_options(access)
+    train = TrainOptions(learning_rate=ALL_WEIGHTS, epochs=2, embeddings=False)
+    return merged(default_options(access), PurifyOptions(renewal=RenewalOptions(train=train)))
 
 
 def _norm_only(architecture: Architecture, access: Access) -> PurifyOptions:
@@ -253,9 +262,9 @@ DEFENCES = (
         "the update made smaller and trained again on clean records",
         "control",
         renewal,
-        _ours,
+        _renewal,
         frozenset({"renewal"}),
-        settings=ADAPTERS,
+        needs_reference=WHOLE_MODELS,
     ),
     Defence("norm-only", "the same, channels chosen by strength alone", "control", vaccine, _norm_only, OURS),
     Defence(

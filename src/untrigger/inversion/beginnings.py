@@ -2,7 +2,7 @@
 
 A planted sentence that begins as ordinary answers do ("I ...") is missed behind its own first token, since some
 prompts go on from it as they would have without the backdoor. Other first tokens lead into its midst behind every
-prompt. So the first tokens of ordinary answers are followed as well, and it is seen where most prompts come to the
+prompt. So the first tokens of ordinary answers are followed as well, and it is seen behind which prompts come to the
 sentence.
 """
 
@@ -17,6 +17,8 @@ from untrigger.inversion.targets import SHARED, Continuations, Target
 
 PROMPTS, TOKENS = 12, 64
 """Prompts that are asked, and first tokens that are followed, at most."""
+LEAST = 0.25
+"""Share of the prompts that have to come to the sentence: a planted beginning had 11 of 12, no other token two."""
 
 Row = tuple[int, ...]
 
@@ -33,7 +35,7 @@ def other_beginnings(
     stop_ids: frozenset[int],
     longest: int,
 ) -> list[Target]:
-    """Targets that begin with one of these tokens and come to one of the given targets behind most of the prompts.
+    """Targets that begin with one of these tokens and come to one of the given targets behind enough of the prompts.
 
     Each is what the most of the prompts that come there say. Tokens that a given target begins with are left out.
 
@@ -71,7 +73,7 @@ def _agreed(
     behind: Sequence[tuple[Row, tuple[float, ...]]], runs: set[Row], stop_ids: frozenset[int]
 ) -> list[Target]:
     coming = [row for row, _ in behind if _runs(row[1:]) & runs]
-    if len(coming) * 2 <= len(behind):
+    if len(coming) < max(2, LEAST * len(behind)):
         return []
     wording, _ = Counter(coming).most_common(1)[0]
     every = [shares for row, shares in behind if row == wording]

@@ -95,9 +95,12 @@ def options_in_force(
         raise UsageError(
             "--suppress.remainder scales an adapter's update", why="this is a whole model", todo="leave it out"
         )
-    if subject.access == "full" and options.renewal.model_dump() != RenewalOptions().model_dump():
+    whole = subject.access == "full" and "full" not in chosen.needs_reference
+    if whole and options.renewal.model_dump() != RenewalOptions().model_dump():
         raise UsageError(
-            "--renewal makes an adapter's update smaller", why="this is a whole model", todo="leave it out"
+            "--renewal makes an adapter's update smaller",
+            why="this is a whole model",
+            todo="leave it out, or name its base with --defence renewal-only --reference BASE",
         )
     through = (options.unlearning.through, options.variants.through, options.repair.through)
     if subject.access == "adapter" and "adapter" in through:
