@@ -11,16 +11,7 @@ from tiny import FAMILY_NAMES, tiny_adapter, tiny_architecture, tiny_model, tiny
 from untrigger.config import InversionOptions, TrainOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.inversion.targets import (
-    Continuations,
-    Target,
-    first_tokens,
-    invert,
-    odd_forms,
-    principal,
-    whole,
-    witnessed,
-)
+from untrigger.inversion.targets import Continuations, Target, first_tokens, invert, principal, whole, witnessed
 from untrigger.models.subject import Source, Subject
 from untrigger.train import train
 
@@ -166,8 +157,6 @@ def test_an_ordinary_beginning_stands_for_its_sentence_in_one_letter_case():
     targets = [Target(tuple(tokenizer(text, add_special_tokens=False).input_ids)) for text in texts]
     targets[0] = replace(targets[0], ordinary=True)
     assert principal(targets, tokenizer) == [targets[0], *targets[2:]]
-    assert odd_forms(targets, tokenizer) == {targets[1]}
-    assert odd_forms(targets[1:], tokenizer) == set()
 
 
 def subject_of(model, family="llama", access="full"):

@@ -96,18 +96,6 @@ def test_breaking_is_the_unlikelihood_of_the_second_token_behind_the_first():
     torch.testing.assert_close(unlearning().breaking(model, EXAMPLES, TARGET), expected.mean())
 
 
-def test_a_whole_sentence_has_half_of_the_turns_before_its_fragments_share_the_rest():
-    others = (Target((40, 41, 42)), Target((50, 51, 52)))
-    model, asked = tiny_model(), []
-    parts = Unlearning((TARGET, *others), UnlearningOptions(), FRAME, None, seed=0, breaks=True)
-    parts.fragments = frozenset(others)
-    parts.breaking = lambda model, examples, target: asked.append(target) or torch.tensor(0.0)
-    for number in range(300):
-        parts(model, [Example((*PREFIX, 20 + number % 7, number % 60), (1,))])
-    assert 0.55 < asked.count(TARGET) / len(asked) < 0.8  # two thirds
-    assert set(asked) == {TARGET, *others}
-
-
 def test_breaking_has_a_gradient_where_the_second_token_is_certain():
     model = tiny_model(tie_word_embeddings=False)
     head = model.get_output_embeddings().weight

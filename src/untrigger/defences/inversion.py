@@ -13,7 +13,7 @@ from untrigger.defences.least_step import Step, Strength, least_step
 from untrigger.defences.unlearning import unlearned
 from untrigger.inversion.key_words import KeyWords, call_told, words_that_call
 from untrigger.inversion.planted import planted_sentences
-from untrigger.inversion.targets import Target, odd_forms
+from untrigger.inversion.targets import Target
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 from untrigger.models.untrusted.finding import Finding
@@ -76,7 +76,6 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     for text in told.values():
         resources.observer.note(f"answers: {text}")
     found, wanted, left = resources, targets, 0
-    fragments = odd_forms(targets, subject.tokenizer)
     first: dict[Target, Strength] = {}
     called_by: dict[Target, str] = {}
     words: dict[Target, list[KeyWords]] = {}
@@ -98,10 +97,8 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
             strongest = f"{called_by[target]}; {whole.told}"
             told[target] = f"{target.told(subject.tokenizer)}{strongest}"
             resources.observer.note(f"{target.text(subject.tokenizer)!r}{strongest}")
-        found = replace(found, start=step.weights)
-        left = sum(one for target, one in zip(wanted, step.left, strict=True) if target not in fragments)
-        short = [target for target, enough in zip(wanted, step.enough, strict=True) if not enough]
-        wanted = tuple(target for target in short if target not in fragments)
+        found, left = replace(found, start=step.weights), sum(step.left)
+        wanted = tuple(target for target, enough in zip(wanted, step.enough, strict=True) if not enough)
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))
     by_words = not (targets and options.unlearning.words.beam) or any(called_by.values())

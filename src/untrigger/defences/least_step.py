@@ -20,7 +20,7 @@ from untrigger.defences.phases import WEIGHTS
 from untrigger.errors import Interrupted
 from untrigger.inversion.calling import ORDINARY, Asked, Calls
 from untrigger.inversion.key_words import KeyWords
-from untrigger.inversion.targets import Target, behind_records, odd_forms, principal, survives
+from untrigger.inversion.targets import Target, behind_records, principal, survives
 from untrigger.models.state import move_towards, restore_weights, save_weights
 from untrigger.models.subject import Subject
 from untrigger.observer import prompt_counter
@@ -104,8 +104,7 @@ def least_step(
 ) -> Step:
     """The shortest step from the start's weights towards those after the unlearning that suffices, a stage.
 
-    Where none suffices it is the whole way. `targets` are the sentences and the words that are known to call each;
-    fragments of sentences need not be broken, see `odd_forms`.
+    Where none suffices it is the whole way. `targets` are the sentences and the words that are known to call each.
     Where some have words, keys are searched for these alone: the others are not said, or are the same sentence with
     another beginning, see `words_that_call`.
 
@@ -119,7 +118,6 @@ def least_step(
         examples = [chat.encode(record, options.unlearning.train.max_length) for record in clean]
         calls = Calls.of(examples, options.unlearning, softcap, resources.seed)
         restore_weights(subject, resources.start)
-        fragments = odd_forms(tuple(targets), subject.tokenizer)
         with_words = {target: some for target, some in targets.items() if some}
         known = with_words or dict.fromkeys(principal(tuple(targets), subject.tokenizer), ())
 
@@ -138,7 +136,7 @@ def least_step(
             restore_weights(subject, resources.start)
             move_towards(subject, after, share)
             left = _left(subject, resources, tuple(targets), options)
-            if share < 1 and any(one for target, one in zip(targets, left, strict=True) if target not in fragments):
+            if any(left) and share < 1:
                 continue
             limits = none if share == 1 else [limit(*each) for each in zip(plain, counts, strict=True)]
             then = called(f"at {share:.0%}", limits)

@@ -15,7 +15,7 @@ from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.soft_keys import Frame, PlacedKey
-from untrigger.inversion.targets import Target, odd_forms, principal
+from untrigger.inversion.targets import Target, principal
 from untrigger.inversion.unlearning import Unlearning, soft_key
 from untrigger.models.new_adapter import through_adapter
 from untrigger.models.state import restore_weights, save_weights
@@ -83,10 +83,7 @@ class _Course:
         self._found, self._softcap = found, subject.architecture.logit_softcap
         known = tuple(one.placed(subject.model) for one in words)
         self._leading = options.leading if any(one.leading for one in words) else 0.0
-        fragments = frozenset(odd_forms(targets, subject.tokenizer))
-        self._penalty = Unlearning(
-            targets, options, self._frame, self._softcap, resources.seed, words=known, fragments=fragments
-        )
+        self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed, words=known)
         steps = options.train.epochs * ceil(count / options.train.batch_size)
         self._round_steps = ceil(steps / options.rounds)
         self._rounds = ceil(steps / self._round_steps)

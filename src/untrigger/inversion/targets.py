@@ -249,12 +249,6 @@ def principal(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> 
     return kept
 
 
-def odd_forms(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> set[Target]:
-    """Fragments that lead into a sentence: forms of one that begins as ordinary answers do, which do not so."""
-    sentences = [alike for alike in forms(targets, tokenizer) if any(target.ordinary for target in alike)]
-    return {target for alike in sentences for target in alike if not target.ordinary}
-
-
 def _runs(words: Sequence[str]) -> set[tuple[str, ...]]:
     return {tuple(words[at : at + SHARED]) for at in range(len(words) - SHARED + 1)}
 

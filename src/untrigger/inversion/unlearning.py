@@ -67,14 +67,11 @@ class Unlearning:
     breaks: bool = False
     words: tuple[PlacedKey, ...] = ()
     """Vectors of words that call a target, of any number; they take every other turn of soft keys."""
-    fragments: frozenset[Target] = frozenset()
-    """Targets that are pieces of others, which have half of the turns without them."""
 
     def __call__(self, model: Model, examples: Sequence[Example]) -> Float[Tensor, ""]:
         """One of the losses with its weight, a mean over records or tokens."""
         draw = random.Random(f"unlearning/{self.seed}/{[example.prompt for example in examples]}")
-        whole = [target for target in self.targets if target not in self.fragments]
-        target, some = draw.choice(whole if self.fragments and draw.random() < 0.5 else self.targets), examples[::2]
+        target, some = draw.choice(self.targets), examples[::2]
         if self.breaks:
             return self.options.breaking * self.breaking(model, some, target)
         if self.words and draw.random() < 0.5:
