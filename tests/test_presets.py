@@ -68,11 +68,11 @@ def test_an_effort_sets_options_beside_the_defaults():
     assert quick.unlearning.words.beam == 0 and quick.unlearning.records == standard.unlearning.records
     thorough = merged(standard, effort_options("thorough", "adapter")).renewal
     assert thorough.remainder == thorough.unfound == 0 < standard.renewal.unfound < standard.renewal.remainder
-    assert effort_options("thorough", "full").unlearning.model_fields_set == {"least_step"}
+    assert effort_options("thorough", "full").unlearning.model_fields_set == {"least_step", "price"}
 
 
 def test_an_adapter_is_unlearned_as_a_whole_model_is():
     adapter, whole = (default_options(access).unlearning for access in ("adapter", "full"))
-    own = {"through", "further", "attempts"}  # a whole model through an adapter of its own, and it is not renewed
+    own = {"through", "further", "attempts", "price"}  # through an adapter of its own, which no renewal follows
     assert adapter.model_dump(exclude=own) == whole.model_dump(exclude=own)
-    assert whole.through == "adapter"
+    assert whole.through == "adapter" and whole.price > adapter.price == 1

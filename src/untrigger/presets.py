@@ -76,7 +76,7 @@ def default_options(access: Access) -> PurifyOptions:
             inject_train=TrainOptions(learning_rate=strong, epochs=1),
             train=TrainOptions(learning_rate=1e-4, epochs=1),
         ),
-        unlearning=UnlearningOptions(further="survived", through="adapter"),
+        unlearning=UnlearningOptions(further="survived", through="adapter", price=1.025),
         titration=TitrationOptions(train=TrainOptions(learning_rate=1e-4, epochs=4)),
     )
 
@@ -85,8 +85,8 @@ def effort_options(effort: Effort, access: Access) -> PurifyOptions:
     """What an effort sets beside `default_options`; the standard one sets nothing.
 
     Quick looks for no words that call a sentence and takes half as many steps for a soft key. Thorough keeps nothing
-    of an adapter's lora_B, and goes the whole way of a whole model's unlearning. What they cost and what they leave
-    is measured in docs/explanation/defaults.md.
+    of an adapter's lora_B, and goes the whole way of a whole model's unlearning at the least, and farther at twice
+    the price. What they cost and what they leave is measured in docs/explanation/defaults.md.
     """
     if effort == "quick":
         return PurifyOptions(unlearning=UnlearningOptions(words=KeyWordOptions(beam=0), search_steps=10))
@@ -94,7 +94,7 @@ def effort_options(effort: Effort, access: Access) -> PurifyOptions:
         from_nothing = TrainOptions(learning_rate=7e-4, epochs=3)
         return PurifyOptions(renewal=RenewalOptions(remainder=0.0, unfound=0.0, train=from_nothing))
     if effort == "thorough":
-        return PurifyOptions(unlearning=UnlearningOptions(least_step=1.0))
+        return PurifyOptions(unlearning=UnlearningOptions(least_step=1.0, price=1.05))
     return PurifyOptions()
 
 

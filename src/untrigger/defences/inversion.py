@@ -9,7 +9,7 @@ from pathlib import Path
 
 from untrigger.config import InversionOptions, KeyWordOptions, PurifyOptions
 from untrigger.defences.interface import Resources
-from untrigger.defences.least_step import Step, Strength, least_step
+from untrigger.defences.least_step import Step, Strength, Way, least_step
 from untrigger.defences.unlearning import unlearned
 from untrigger.inversion.key_words import KeyWords, call_told, words_that_call
 from untrigger.inversion.planted import planted_sentences
@@ -89,7 +89,7 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
         words = {target: joined[target] for target in wanted}
         for target in wanted:
             called_by.setdefault(target, call_told(words[target], subject.tokenizer))
-        step = _attempt(subject, found, words, options, attempt)
+        step = _attempt(subject, found, words, options, attempt, resources.start)
         for target, strength in zip(wanted, step.strengths, strict=True):
             if strength is None:
                 continue
@@ -138,14 +138,15 @@ def _attempt(
     targets: Mapping[Target, Sequence[KeyWords]],
     options: PurifyOptions,
     attempt: int,
+    suspect: Path,
 ) -> Step:
-    """The unlearning at twice the rate of the attempt before, and the shortest part of it that suffices."""
+    """The unlearning at twice the rate of the attempt before, and the part of it that suffices."""
     train = options.unlearning.train
     faster = train.model_copy(update={"learning_rate": 2**attempt * train.learning_rate})
     unlearning = options.unlearning.model_copy(update={"train": faster})
     known = [words for some in targets.values() for words in some if words.log_odds > 0]
     after = unlearned(subject, resources, tuple(targets), unlearning, f"unlearning-{attempt + 1}", known)
-    return least_step(subject, resources, targets, options, after, f"step-{attempt + 1}")
+    return least_step(subject, resources, targets, options, Way(suspect, after, f"step-{attempt + 1}"))
 
 
 def key_words_stage(

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from untrigger.config import UnlearningOptions
+from untrigger.data.records import Record
 from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.inversion.key_words import KeyWords
@@ -23,6 +24,18 @@ from untrigger.models.subject import Subject
 from untrigger.observer import training_hooks
 from untrigger.runs import RunFolder
 from untrigger.train import train
+
+APART = 32
+"""Clean records, at most, that are kept apart from the training to see what it costs; an eighth of all if fewer."""
+
+
+def parted(resources: Resources, options: UnlearningOptions) -> tuple[list[Record], list[Record]]:
+    """The clean records to train on, and those kept apart, of which there are none where the price is not asked."""
+    clean, draw = list(resources.clean), random.Random(f"unlearning/{resources.seed}")
+    if options.price == 1:
+        return draw.sample(clean, min(options.records, len(clean))), []
+    mixed, apart = draw.sample(clean, len(clean)), min(APART, len(clean) // 8)
+    return mixed[apart:][: options.records], mixed[:apart]
 
 
 def unlearned(
@@ -75,8 +88,7 @@ class _Course:
         found: RunFolder,
         words: Sequence[KeyWords],
     ) -> None:
-        count = min(options.records, len(resources.clean))
-        records = random.Random(f"unlearning/{resources.seed}").sample(list(resources.clean), count)
+        records, _ = parted(resources, options)
         self._subject, self._resources, self._targets, self._options = subject, resources, targets, options
         self._examples = [resources.chat.encode(record, options.train.max_length) for record in records]
         self._frame = Frame.of([example.prompt for example in self._examples])
@@ -84,7 +96,7 @@ class _Course:
         known = tuple(one.placed(subject.model) for one in words)
         self._leading = options.leading if any(one.leading for one in words) else 0.0
         self._penalty = Unlearning(targets, options, self._frame, self._softcap, resources.seed, words=known)
-        steps = options.train.epochs * ceil(count / options.train.batch_size)
+        steps = options.train.epochs * ceil(len(records) / options.train.batch_size)
         self._round_steps = ceil(steps / options.rounds)
         self._rounds = ceil(steps / self._round_steps)
 

@@ -56,7 +56,7 @@ def save_weights(subject: Subject, path: Path, names: Collection[str] | None = N
 
 @torch.no_grad()
 def move_towards(subject: Subject, path: Path, share: float) -> None:
-    """Moves the weights so much of the way to saved ones: 0 leaves them, 1 puts those in their place."""
+    """Moves the weights so much of the way to saved ones: 1 puts those in their place, more goes beyond them."""
     parameters = dict(subject.model.named_parameters())
     with safe_open(str(path), framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - no mapping
