@@ -209,7 +209,7 @@ class RenewalOptions(Options):
 
     enable: bool = True
     """Do so, after sentences were looked for and unlearned."""
-    remainder: float = Field(default=0.3, ge=0, le=1)
+    remainder: float = Field(default=0.2, ge=0, le=1)
     """Factor on the update where sentences were unlearned."""
     unfound: float = Field(default=0.15, ge=0, le=1)
     """The same where none was found, none is known to be what a key calls, or one can still be called."""
