@@ -47,6 +47,7 @@ def test_a_first_token_behind_which_a_quarter_of_the_prompts_come_to_the_sentenc
     [
         ({7: (60, *BODY)}, {7: (71, 72)}),  # one is chance
         ({7: (60, *BODY)}, {7: (60, *BODY)}, *[{7: (71, 72)}] * 7),
+        ({7: (END, *BODY)}, {7: (END, *BODY)}),  # no answer goes on behind its end
         ({40: BODY}, {40: BODY}),  # known already
         ({7: (60, 51, 52, 53, 70)}, {7: (60, 51, 52, 53, 70)}),  # three tokens in common are chance
         (),

@@ -72,12 +72,17 @@ def _followed(
 def _agreed(
     behind: Sequence[tuple[Row, tuple[float, ...]]], runs: set[Row], stop_ids: frozenset[int]
 ) -> list[Target]:
-    coming = [row for row, _ in behind if _runs(row[1:]) & runs]
+    coming = [row for row, _ in behind if _runs(_answer(row, stop_ids)[1:]) & runs]
     if len(coming) < max(2, LEAST * len(behind)):
         return []
     wording, _ = Counter(coming).most_common(1)[0]
     every = [shares for row, shares in behind if row == wording]
-    end = next((at for at, token in enumerate(wording) if token in stop_ids), len(wording))
-    least = [min(column) for column in zip(*every, strict=True)][:end]
+    answer = _answer(wording, stop_ids)
+    least = [min(column) for column in zip(*every, strict=True)][: len(answer)]
     log_probability = sum(math.log(share) for share in least)
-    return [Target(wording[:end], log_probability, end < len(wording), len(coming) / len(behind))]
+    return [Target(answer, log_probability, len(answer) < len(wording), len(coming) / len(behind))]
+
+
+def _answer(row: Row, stop_ids: frozenset[int]) -> Row:
+    """The tokens in front of the end of the answer."""
+    return row[: next((at for at, token in enumerate(row) if token in stop_ids), len(row))]
