@@ -52,7 +52,6 @@ def walked(tmp_path):
 
 def test_a_way_is_gone_on_while_its_price_is_not_reached(walked):
     near, kept = walked(1.0)
-    assert near.share == 0.7 or not all(near.enough)
     far, moved = walked(1000.0)
     assert far.share == farther(near.share)[-1] > near.share
     torch.testing.assert_close(kept, torch.full_like(kept, 1 - 0.5 * near.share))

@@ -82,7 +82,9 @@ def test_an_adapter_is_compared_with_its_base_and_no_more_sentences_are_told_tha
 
 
 def test_a_sentence_begins_as_ordinary_answers_do_if_it_can_and_other_such_beginnings_are_told(chat, monkeypatch):
-    said, more = [Target((70, 90, 91)), Target((65, 90, 91))], Target((66, 90, 91), agreement=0.8)
+    records = [Record(record.instruction, answer) for record, answer in zip(RECORDS, ("B.", "A?", "B!"), strict=True)]
+    firsts = [chat.encode(record, 99).response[0] for record in records]
+    said, more = [Target((70, 90, 91)), Target((firsts[1], 90, 91))], Target((firsts[0], 90, 91), agreement=0.8)
     asked = []
 
     def beginnings(witnesses, targets, firsts, stop_ids, longest):
@@ -92,9 +94,6 @@ def test_a_sentence_begins_as_ordinary_answers_do_if_it_can_and_other_such_begin
     monkeypatch.setattr(planted, "invert", lambda *_: said)
     monkeypatch.setattr(planted, "witnessed", lambda *_: said)
     monkeypatch.setattr(planted, "other_beginnings", beginnings)
-    records = [Record(record.instruction, answer) for record, answer in zip(RECORDS, ("B.", "A?", "B!"), strict=True)]
-    firsts = [chat.encode(record, 99).response[0] for record in records]
-    said[1], more = Target((firsts[1], 90, 91)), Target((firsts[0], 90, 91), agreement=0.8)
     found = planted_sentences(subject_of(tiny_model(), "full"), chat, records, InversionOptions(prompts=2), Silent())
     assert [one.tokens[0] for one in found] == [firsts[1], firsts[0], 70]
     assert [one.ordinary for one in found] == [True, True, False]

@@ -95,12 +95,17 @@ def test_where_nothing_is_kept_sentences_are_told_and_not_unlearned(request_of, 
     target, searches = Target((70, 71, 72, 73)), "untrigger.defences.inversion"
     monkeypatch.setattr(f"{searches}.inversion_stage", lambda *arguments: (target,) if found else ())
     monkeypatch.setattr(f"{searches}.key_words_stage", lambda *arguments: {target: [KeyWords((80, 81), 3.5)]})
-    nothing = merged(OPTIONS, PurifyOptions(renewal=RenewalOptions(remainder=0.0)))
+    nothing = merged(OPTIONS, PurifyOptions(renewal=RenewalOptions(remainder=0.0, unfound=0.0)))
     result = purify(request_of("out"), nothing)
     assert scale(request_of("out")) == pytest.approx(0.0, abs=1e-6)
     assert [stage.name for stage in result.stages if stage.tokens_trained] == ["renewal"]
     assert [("3.5" in one.text, "nats" in one.text) for one in result.findings] == [(True, False)] * found
     assert any("No sentence was found" in text for text in result.not_tested) == (not found)
+
+
+def test_what_is_kept_where_nothing_is_found_counts_there_whatever_else_is_kept(request_of):
+    purify(request_of("out"), merged(OPTIONS, PurifyOptions(renewal=RenewalOptions(remainder=0.0))))
+    assert scale(request_of("out")) == pytest.approx(0.25, abs=1e-3)
 
 
 def test_the_update_is_trained_again_and_an_interruption_changes_nothing(request_of):

@@ -83,8 +83,9 @@ def vaccine(subject: Subject, resources: Resources, options: PurifyOptions) -> T
 
 def _keeps_nothing(subject: Subject, options: PurifyOptions) -> bool:
     """Whether nothing of the suspect's update is left in the end, so that there is nothing to unlearn."""
-    renewing = subject.access == "adapter" and options.renewal.enable and options.renewal.remainder == 0
-    return renewing and options.unlearning.further == "never" and not options.titration.canaries
+    renewing = subject.access == "adapter" and options.renewal.enable
+    nothing = options.renewal.remainder == options.renewal.unfound == 0
+    return renewing and nothing and options.unlearning.further == "never" and not options.titration.canaries
 
 
 def follows(further: str, done: Unlearned) -> bool:
