@@ -45,6 +45,11 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "quick": effort_options("quick", "adapter"),
     "thorough": effort_options("thorough", "adapter"),
     "recall-both": PurifyOptions(unlearning=UnlearningOptions(recall_of="both")),
+    "all-blocks": PurifyOptions(
+        unlearning=UnlearningOptions(
+            train=TrainOptions(learning_rate=7e-4, epochs=1, embeddings=False, last_blocks=1.0),
+        )
+    ),
     "alone": ALONE,
     "alone-quick": merged(ALONE, effort_options("quick", "adapter")),
     "alone-no-words": _alone(words=KeyWordOptions(beam=0)),

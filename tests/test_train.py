@@ -12,6 +12,7 @@ from tiny import tiny_adapter, tiny_model
 from untrigger.config import TrainOptions
 from untrigger.data.chat import Example
 from untrigger.errors import Diverged, Interrupted, OutOfMemory, UsageError
+from untrigger.models.blocks import blocks
 from untrigger.train import Hooks, learning_rate_at, plan_batches, train
 
 EXAMPLES = [Example((3, 4, 5 + i % 7, 6), tuple(range(20, 21 + i % 4)) + (2,)) for i in range(12)]
@@ -216,6 +217,20 @@ def test_held_embeddings_stay_and_can_be_trained_again_afterwards():
         assert torch.equal(before[name], parameter) == (id(parameter) in layers), name
     train(model, EXAMPLES, OPTIONS, seed=0)
     assert not torch.equal(before["model.embed_tokens.weight"], model.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_of_the_last_blocks_alone_no_weight_in_front_moves(adapted):
+    model = tiny_adapter(tiny_model()) if adapted else tiny_model()
+    options = OPTIONS.model_copy(update={"embeddings": False, "last_blocks": 0.1})
+    before, live = weights(model), {name for name, p in model.named_parameters() if p.requires_grad}
+    train(model, EXAMPLES, options, seed=0)
+    moved = {name for name, weight in weights(model).items() if not torch.equal(weight, before[name])}
+    last = len(blocks(model)) - 1
+    assert last > 0
+    assert moved
+    assert all(f".layers.{last}." in name or name == "model.norm.weight" for name in moved)
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == live
 
 
 def test_an_adapter_learns_the_same_whether_embeddings_are_held_or_not():

@@ -76,7 +76,12 @@ def default_options(access: Access) -> PurifyOptions:
             inject_train=TrainOptions(learning_rate=strong, epochs=1),
             train=TrainOptions(learning_rate=1e-4, epochs=1),
         ),
-        unlearning=UnlearningOptions(further="survived", through="adapter", price=1.025),
+        unlearning=UnlearningOptions(
+            further="survived",
+            through="adapter",
+            price=1.025,
+            train=TrainOptions(learning_rate=1.4e-3, epochs=1, embeddings=False, last_blocks=0.33),
+        ),
         titration=TitrationOptions(train=TrainOptions(learning_rate=1e-4, epochs=4)),
     )
 

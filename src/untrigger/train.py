@@ -25,7 +25,7 @@ from untrigger.data.chat import Example
 from untrigger.errors import Diverged, Interrupted, OutOfMemory, UsageError
 from untrigger.models.forward import collate, response_logits, shared_prefix
 from untrigger.models.memory import in_batches, is_out_of_memory
-from untrigger.models.state import embeddings_held
+from untrigger.models.state import embeddings_of, first_blocks_of, held
 from untrigger.optimisers import optimiser_for
 from untrigger.training_state import TrainingState, load_state, save_state
 
@@ -139,7 +139,8 @@ def train(
         raise UsageError("there are no records to train on")
     lengths = [len(example) for example in examples] if planned_lengths is None else planned_lengths
     plan = plan_batches(lengths, options.batch_size, options.epochs, seed)
-    with embeddings_held(model, hold=not options.embeddings):
+    still = [] if options.embeddings else embeddings_of(model)
+    with held([*still, *first_blocks_of(model, options.last_blocks)]):
         loop = _Loop(model, examples, options, frozen or {}, softcap, penalty)
         return _run(loop, plan, hooks or Hooks())
 

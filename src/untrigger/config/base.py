@@ -48,6 +48,8 @@ class TrainOptions(Options):
     """Gradients are scaled down to this global L2 norm."""
     embeddings: bool = True
     """Full models: train the token embeddings and the output layer as well."""
+    last_blocks: float = Field(default=1.0, gt=0, le=1)
+    """Share of the blocks that is trained, the last ones."""
     max_length: PositiveInt = 512
     """Longest record in tokens; the response of a longer one is cut."""
 

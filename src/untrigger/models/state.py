@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,9 +10,11 @@ import torch
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 from transformers import PreTrainedModel
 
 from untrigger.files import sync
+from untrigger.models.blocks import blocks
 from untrigger.models.subject import Subject
 
 
@@ -22,21 +24,29 @@ def open_for_training(subject: Subject) -> None:
         parameter.requires_grad_(subject.access == "full" or ".lora_" in name)
 
 
-@contextmanager
-def embeddings_held(model: PreTrainedModel | PeftModel, hold: bool) -> Iterator[None]:
-    """Within it no gradient reaches the token embeddings and the output layer, if they are to be held.
+def embeddings_of(model: PreTrainedModel | PeftModel) -> list[nn.Module]:
+    """The token embeddings and the output layer, a fifth of a small model's weights."""
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    return [layer for layer in layers if layer is not None]
 
-    They are a fifth of a small model's weights, and a step of their optimiser costs as much as that.
-    """
-    layers = [model.get_input_embeddings(), model.get_output_embeddings()] if hold else []
-    every = [parameter for layer in layers if layer is not None for parameter in layer.parameters()]
-    held = [parameter for parameter in every if parameter.requires_grad]
-    for parameter in held:
+
+def first_blocks_of(model: PreTrainedModel | PeftModel, last: float) -> list[nn.Module]:
+    """The blocks in front of the last, of which there is one at least for any share."""
+    every = blocks(model)
+    return every[: len(every) - max(1, round(last * len(every)))]
+
+
+@contextmanager
+def held(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Within it no gradient reaches the parameters of these modules."""
+    every = dict.fromkeys(parameter for module in modules for parameter in module.parameters())
+    closed = [parameter for parameter in every if parameter.requires_grad]
+    for parameter in closed:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in held:
+        for parameter in closed:
             parameter.requires_grad_(True)
 
 
