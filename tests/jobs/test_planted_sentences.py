@@ -46,7 +46,7 @@ OPTIONS = merged(
             search_steps=2,
             attempts=3,
             through="weights",
-            train=TrainOptions(learning_rate=3e-3, epochs=2, batch_size=2),
+            train=TrainOptions(learning_rate=3e-3, epochs=2, batch_size=2, last_blocks=1.0),
         ),
     ),
 )
