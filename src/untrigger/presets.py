@@ -80,7 +80,6 @@ def default_options(access: Access) -> PurifyOptions:
             further="survived",
             through="adapter",
             price=1.025,
-            attempts=2,
             train=TrainOptions(learning_rate=1.4e-3, epochs=1, embeddings=False, last_blocks=0.33),
         ),
         titration=TitrationOptions(train=TrainOptions(learning_rate=1e-4, epochs=4)),

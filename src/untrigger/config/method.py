@@ -174,9 +174,9 @@ class UnlearningOptions(Options):
     """Weight of the loss behind soft keys that bring the sentence."""
     recall_of: RecallOf = "first-token"
     """What is trained there: that no answer begins with a sentence's first token, clean answers, or both."""
-    attempts: PositiveInt = 3
-    """Trainings at most (if not set two, of adapters one): while a sentence survives or can be called, another
-    follows at twice the rate."""
+    attempts: PositiveInt = 2
+    """Trainings at most (of adapters one, if not set): while a sentence survives or can be called, another follows at
+    twice the rate."""
     least_step: float = Field(default=0.55, gt=0, le=1)
     """Shortest part of a training's way that is tried; the shortest that suffices is gone (1: the whole way)."""
     price: float = Field(default=1.0, ge=1)
