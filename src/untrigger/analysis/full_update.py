@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from untrigger.analysis.edits import Edits, Group, module_groups, moves
 from untrigger.errors import InputRefused
 from untrigger.models.architecture import Architecture
+from untrigger.models.state import embeddings_of
 from untrigger.models.subject import Subject
 
 
@@ -81,8 +82,7 @@ def shifted(
 def parameter_groups(subject: Subject) -> dict[str, Group]:
     """What each parameter of a whole model belongs to; the biases of a module belong to it."""
     modules = module_groups(subject.architecture)
-    ends = (subject.model.get_input_embeddings(), subject.model.get_output_embeddings())
-    vocabulary = {id(parameter) for end in ends for parameter in end.parameters()}
+    vocabulary = {id(parameter) for end in embeddings_of(subject.model) for parameter in end.parameters()}
     return {
         name: Group.EMBEDDINGS if id(parameter) in vocabulary else modules.get(name.rpartition(".")[0], Group.NORMS)
         for name, parameter in subject.model.named_parameters()
