@@ -49,7 +49,7 @@ class TrainOptions(Options):
     embeddings: bool = True
     """Full models: train the token embeddings and the output layer as well."""
     last_blocks: float = Field(default=1.0, gt=0, le=1)
-    """Share of the blocks that is trained, the last ones (1: all)."""
+    """Share of the blocks that is trained, the last ones (1: all; 0.33 in a whole model's unlearning if not set)."""
     max_length: PositiveInt = 512
     """Longest record in tokens; the response of a longer one is cut."""
 

@@ -202,7 +202,7 @@ class UnlearningOptions(Options):
     search_rate: PositiveFloat = 0.25
     """Length of such a step, in norms of a word's vector."""
     train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=1, batch_size=8, embeddings=False)
-    """How; of whole models, the last third of the blocks at 1.4e-3 if not set."""
+    """How; of whole models, at 1.4e-3 if not set."""
 
 
 class RenewalOptions(Options):
