@@ -35,6 +35,13 @@ def test_the_page_of_results_shows_the_committed_ones():
     assert all(f"| {path.name.removesuffix('.consistent.json')} | consistent |" in told for path in cells)
 
 
+def test_the_page_of_options_shows_those_there_are():
+    assert check(ROOT / "experiments" / "options_page.py") == 0
+    told = (ROOT / "docs" / "reference" / "options.md").read_text()
+    assert "| `--unlearning.train.last-blocks` | 1 | 0.33 |" in told
+    assert "| thorough | `--renewal.remainder` | 0 | as above |" in told
+
+
 def test_a_stale_table_is_found_and_rewritten(tmp_path):
     (tmp_path / "experiments" / "results").mkdir(parents=True)
     script = tmp_path / "experiments" / "tables.py"

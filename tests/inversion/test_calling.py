@@ -10,7 +10,7 @@ from untrigger.defences.interface import Resources
 from untrigger.defences.inversion import Unlearned
 from untrigger.defences.least_step import Strength, shares
 from untrigger.defences.vaccine import follows
-from untrigger.inversion.calling import ASKED, Asked, Calls
+from untrigger.inversion.calling import ASKED, Calls
 from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target
 from untrigger.observer import Silent
@@ -52,7 +52,7 @@ def test_the_search_tells_how_many_prompts_it_asked():
     parted.with_key(tiny_model(), TARGET, told=asked.append)
     assert asked == [2, 4, 6, 8] and parted.prompts == 8
     targets, more = {TARGET: [KeyWords((50, 51), 1.0)], Target((60, 61)): []}, []
-    found = parted.with_keys(tiny_model(), targets, more.append, (Asked(), Asked()))
+    found = parted.with_keys(tiny_model(), targets, more.append, (0.0, 0.0))
     assert found == [parted.with_key(tiny_model(), target, words) for target, words in targets.items()]
     assert more == [2, 4, 6, 8, 10, 12, 14, 16]
 
@@ -60,10 +60,10 @@ def test_the_search_tells_how_many_prompts_it_asked():
 def test_no_soft_key_is_searched_where_words_bring_the_sentence_below_the_limit():
     model, parted, asked = tiny_model(), calls(steps=4), []
     words = [KeyWords((50, 51), 1.0), KeyWords((60,), 0.5)]
-    behind = parted.with_key(model, TARGET, words, asked.append, asked=Asked(limit=50.0))
+    behind = parted.with_key(model, TARGET, words, asked.append, limit=50.0)
     assert asked == [] and parted.with_key(model, TARGET, words) <= behind < 50.0
-    assert parted.with_key(model, TARGET, words, asked.append, Asked(limit=behind)) <= behind and asked
-    assert parted.with_keys(model, {TARGET: words}, asked.append, (Asked(limit=50.0),)) == [behind]
+    assert parted.with_key(model, TARGET, words, asked.append, behind) <= behind and asked
+    assert parted.with_keys(model, {TARGET: words}, asked.append, (50.0,)) == [behind]
     assert len(asked) == 4
 
 
@@ -72,10 +72,7 @@ def test_words_that_were_found_at_the_beginning_are_asked_there():
     prompts = [(*PREFIX, *word, *one.prompt[len(PREFIX) :]) for one in parted.asked]
     losses = [-model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)[30] for prompt in prompts]
     behind = torch.stack(losses).mean().item()
-    found = [
-        parted.with_key(model, TARGET, [KeyWords(word, 1.0, leading)], asked=Asked(limit=50.0))
-        for leading in (True, False)
-    ]
+    found = [parted.with_key(model, TARGET, [KeyWords(word, 1.0, leading)], limit=50.0) for leading in (True, False)]
     assert found[0] == pytest.approx(behind) != pytest.approx(found[1])
 
 
@@ -94,22 +91,6 @@ def test_what_can_still_be_called_is_told_among_the_limits(tmp_path):
     assert "No words were found" in Unlearned((TARGET,), resources, by_words=False).limits[1]
     assert "1 of 1 planted sentences can still be called" in Unlearned((TARGET,), resources, called=1).limits[1]
     assert "survived" in Unlearned((TARGET,), resources, left=1, called=1).limits[1]
-
-
-def test_the_first_two_tokens_together_are_rarer_than_the_first():
-    model, parted, key = tiny_model(), calls(), [KeyWords((50, 51), 1.0)]
-    losses = []
-    for one in parted.asked:
-        logits = model(torch.tensor([[*one.prompt, 30]])).logits[0, -2:].log_softmax(-1)
-        losses.append(-logits[0, 30] - logits[1, 31])
-    assert parted.without_key(model, TARGET, 2) == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
-    alone, both = (parted.with_key(model, TARGET, key, asked=Asked(tokens, 50.0)) for tokens in (1, 2))
-    assert both > alone + 1
-
-
-def test_of_a_sentence_that_begins_as_ordinary_answers_do_two_tokens_have_to_be_rare():
-    assert not Strength(0.1, 3.0, 2.5, 2).enough and Strength(0.1, 7.0, 2.5, 2).enough
-    assert "first 2 tokens together have 0.1 nats" in Strength(0.1, 7.0, 2.5, 2).told
 
 
 def test_it_is_enough_when_a_key_brings_no_more_than_none_or_what_is_rare():

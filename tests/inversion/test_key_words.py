@@ -68,16 +68,16 @@ def search_in(model, options=OPTIONS, lexicon=LEXICON, **more):
 
 
 def plain(model, prompt, places, tokens):
-    """Log-odds of the first wanted token with the tokens at each place of a prompt."""
-    rows = [[*prompt[:at], *tokens, *prompt[at:]] for at in places]
-    return log_odds(model(torch.tensor(rows)).logits[:, -1], WANTED[0])
+    """Log-odds of the wanted tokens with the tokens at each place of a prompt."""
+    rows = [[*prompt[:at], *tokens, *prompt[at:], *WANTED[:-1]] for at in places]
+    return log_odds(model(torch.tensor(rows)).logits[:, -len(WANTED) :], WANTED)
 
 
 def test_the_slopes_find_the_key_that_trying_every_token_finds(called):
     every = OPTIONS.model_copy(update={"rounds": 1, "tried": 264, "candidates": 264, "beam": 264})
-    tried = search_in(called, every).single(WANTED[0])
+    tried = search_in(called, every).single(WANTED)
     assert len(tried) == 264 and tried[0].log_odds > 3 > 0 > tried[132].log_odds
-    few = search_in(called).single(WANTED[0])
+    few = search_in(called).single(WANTED)
     assert few[0].tokens == tried[0].tokens and len(few) == OPTIONS.candidates
     known = {words.tokens: words.log_odds for words in tried}
     assert [words.log_odds for words in few] == pytest.approx([known[words.tokens] for words in few], abs=1e-3)
@@ -87,15 +87,15 @@ def test_the_slopes_find_the_key_that_trying_every_token_finds(called):
 def test_the_best_come_first_and_nothing_is_changed(called):
     before = {name: one.clone() for name, one in called.named_parameters()}
     search = search_in(called)
-    beam = search.longer(WANTED[0], search.single(WANTED[0]))
+    beam = search.longer(WANTED, search.single(WANTED))
     assert [words.log_odds for words in beam] == sorted((words.log_odds for words in beam), reverse=True)
     assert all(torch.equal(one, before[name]) and one.grad is None for name, one in called.named_parameters())
     again = search_in(called)
-    assert again.longer(WANTED[0], again.single(WANTED[0])) == beam  # to the last bit: the same batches
+    assert again.longer(WANTED, again.single(WANTED)) == beam  # to the last bit: the same batches
 
 
 def test_the_log_odds_told_are_those_behind_prompts_with_the_words_at_places_of_their_own(called):
-    words = search_in(called).single(WANTED[0])[0]
+    words = search_in(called).single(WANTED)[0]
     asked = sorted(PROMPTS, key=len)[1 : OPTIONS.records + 1]
     places = range(len(PREFIX), len(PROMPTS[0]) - len(SUFFIX) + 1)
     with torch.no_grad():
@@ -105,8 +105,8 @@ def test_the_log_odds_told_are_those_behind_prompts_with_the_words_at_places_of_
 
 def test_a_key_that_takes_effect_at_the_beginning_alone_is_found_there(called, called_at_the_beginning):
     def leading_and_best(model):
-        search, single = anywhere_or_leading(search_in(model), WANTED[0], OPTIONS.least_gain)
-        best = search.longer(WANTED[0], single)
+        search, single = anywhere_or_leading(search_in(model), WANTED, OPTIONS.least_gain)
+        best = search.longer(WANTED, single)
         return [words.leading for words in best[:3]], best[0]
 
     where, best = leading_and_best(called_at_the_beginning)
@@ -124,12 +124,12 @@ PAIRED = {(3,): 1.0, (7,): 0.9, (3, 4): 1.5, (7, 5): 2.0, (7, 8): 4.0, (8, 7): 3
 class Pairs(KeyWordSearch):
     """A search among ten words, in which two together do most and neither is the best alone."""
 
-    def _between(self, first, before, after):
+    def _between(self, opening, before, after):
         rows = [(*before, (word,), *after) for word in range(10)]
         self._known |= {tuple(word for (word,) in words): (words, (before, after)) for words in rows}
         return {tuple(word for (word,) in words): 0.0 for words in rows}
 
-    def _tried(self, first, places):
+    def _tried(self, opening, places):
         found = [KeyWords(tokens, PAIRED.get(tokens, -5.0)) for some in places for tokens in some]
         return sorted(found, key=lambda words: -words.log_odds)
 
@@ -149,21 +149,21 @@ class Pairs(KeyWordSearch):
 def test_words_grow_by_others_on_either_side_as_long_as_that_helps(changes, best):
     options = KeyWordOptions(longest=3, least_gain=1.0, enough=9.0).model_copy(update=changes)
     search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
-    assert search.longer(40, search.single(40))[0] == best
+    assert search.longer(WANTED, search.single(WANTED))[0] == best
 
 
 def test_a_word_of_two_is_exchanged_for_a_better_one_beside_the_other(monkeypatch):
     monkeypatch.setattr(f"{__name__}.PAIRED", {(1,): 1.0, (1, 2): 3.0, (4, 2): 5.0, (4,): -9.0, (4, 9): 4.0})
     options = KeyWordOptions(longest=2, leads=1, least_gain=1.0, enough=9.0)
     search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
-    assert search.longer(40, search.single(40))[0] == KeyWords((4, 2), 5.0)
+    assert search.longer(WANTED, search.single(WANTED))[0] == KeyWords((4, 2), 5.0)
 
 
 def test_words_near_the_key_are_exchanged_however_well_they_call_it(monkeypatch):
     monkeypatch.setattr(f"{__name__}.PAIRED", {(1,): 1.0, (1, 2): 6.0, (4, 2): 8.0, (4, 2, 9): 9.9})
     options = KeyWordOptions(longest=3, leads=1, least_gain=1.0, enough=5.0)
     search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
-    assert search.longer(40, search.single(40))[0] == KeyWords((4, 2), 8.0)
+    assert search.longer(WANTED, search.single(WANTED))[0] == KeyWords((4, 2), 8.0)
 
 
 class Ranked:
@@ -171,10 +171,10 @@ class Ranked:
 
     ODDS = (0.0, -1.0, 1.0, -1.0, 2.0, -1.0, -1.0, 9.0, 0.0, 0.0)
 
-    def slope(self, before, words, after, first, depth):
+    def slope(self, before, words, after, opening, depth):
         return torch.tensor([-1.0])
 
-    def log_odds(self, rows, first):
+    def log_odds(self, rows, opening):
         return [self.ODDS[token] for (token,) in rows]
 
 
@@ -187,7 +187,7 @@ def test_a_place_is_searched_until_some_rounds_bring_no_better_word(monkeypatch,
     monkeypatch.setattr(search, "_asked", Ranked())
     monkeypatch.setattr(search, "_words", [(token,) for token in range(10)])
     monkeypatch.setattr(search, "_states", torch.arange(10.0)[:, None])
-    assert list(search._between(40, (), ())) == sorted(
+    assert list(search._between(WANTED, (), ())) == sorted(
         ((token,) for token in range(tried)), key=lambda word: -Ranked.ODDS[word[0]]
     )
     assert [done for done, _ in counts] == list(range(1, tried + 1))
@@ -199,7 +199,7 @@ def test_leads_that_were_found_at_one_place_count_once(monkeypatch):
     monkeypatch.setattr(f"{__name__}.PAIRED", paired)
     options = KeyWordOptions(longest=2, leads=2, least_gain=1.0, enough=9.0)
     search = Pairs(tiny_model(), PROMPTS, LEXICON, options, softcap=None, seed="0")
-    assert search.longer(40, search.single(40))[0] == KeyWords((5, 6), 5.0)
+    assert search.longer(WANTED, search.single(WANTED))[0] == KeyWords((5, 6), 5.0)
 
 
 def test_words_beside_others_are_tried_with_a_space_between_and_without(called):
@@ -207,7 +207,7 @@ def test_words_beside_others_are_tried_with_a_space_between_and_without(called):
     lexicon = Lexicon(tokenizer, tuple(tuple(tokenizer(f" {word}").input_ids) for word in ("owl", "hen", "ape")))
     hen = lexicon.words[1]
     for before, after in (((hen,), ()), ((), (hen,))):
-        grown = search_in(called, lexicon=lexicon)._between(WANTED[0], before, after)
+        grown = search_in(called, lexicon=lexicon)._between(WANTED, before, after)
         texts = {tokenizer.decode(tokens).strip() for tokens in grown}
         sides = [("hen", word) if before else (word, "hen") for word in ("owl", "hen", "ape")]
         assert texts == {f"{one}{space}{other}" for one, other in sides for space in (" ", "")}

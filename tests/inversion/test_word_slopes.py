@@ -7,7 +7,7 @@ from tiny import FAMILY_NAMES, tiny_architecture, tiny_model
 from untrigger.inversion.word_slopes import Asked, log_odds
 from untrigger.models.blocks import blocks
 
-HEAD, TAIL, FIRST = (3, 4, 5, 6, 7, 8, 9, 10, 20), (11, 12), 40
+HEAD, TAIL, OPENING = (3, 4, 5, 6, 7, 8, 9, 10, 20), (11, 12), (40, 41)
 WORDS = ((33,), (50, 51), (34,), (60, 61, 62))
 
 
@@ -17,19 +17,25 @@ def asked_of(model, family="llama", batch_size=3):
 
 def plain(model, row):
     with torch.no_grad():
-        return log_odds(model(torch.tensor([[*HEAD, *row, *TAIL]])).logits[:, -1].float(), FIRST).item()
+        return log_odds(model(torch.tensor([[*HEAD, *row, *TAIL, 40]])).logits[:, -2:].float(), OPENING).item()
 
 
-def test_log_odds_are_those_of_the_softmax():
-    logits = torch.randn(5, 9)
-    shares = logits.softmax(1)[:, 4]
-    torch.testing.assert_close(log_odds(logits, 4), (shares / (1 - shares)).log())
+def test_log_odds_are_those_of_all_tokens_together():
+    logits = torch.randn(5, 2, 9)
+    shares = logits.softmax(-1)[:, 0, 4] * logits.softmax(-1)[:, 1, 7]
+    torch.testing.assert_close(log_odds(logits, (4, 7)), (shares / (1 - shares)).log())
+    torch.testing.assert_close(log_odds(logits[:, :1], (4,)), logits[:, 0].softmax(-1)[:, 4].logit())
+
+
+def test_log_odds_of_what_is_all_but_certain_are_no_infinity():
+    logits = torch.tensor([[[40.0, 0.0], [0.0, 60.0]]])
+    assert log_odds(logits, (0, 1)).item() == pytest.approx(40.0)
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_rows_of_words_have_the_log_odds_of_the_plain_forward_pass(family):
     model = tiny_model(family)
-    assert asked_of(model, family).log_odds(WORDS, FIRST) == pytest.approx(
+    assert asked_of(model, family).log_odds(WORDS, OPENING) == pytest.approx(
         [plain(model, row) for row in WORDS], abs=1e-4
     )
 
@@ -49,7 +55,7 @@ def test_a_words_state_is_that_of_its_last_token_behind_the_block(family):
 @pytest.mark.parametrize(("before", "after"), [((), ()), ((70, 71), ()), ((), (70,))])
 def test_the_slope_is_the_direction_in_which_the_log_odds_rise_in_a_words_state(family, before, after):
     model = tiny_model(family)
-    slope = asked_of(model, family).slope(before, WORDS[1:2], after, FIRST, 1)
+    slope = asked_of(model, family).slope(before, WORDS[1:2], after, OPENING, 1)
     column = len(HEAD) + len(before) + 1
     assert slope.norm().item() == pytest.approx(1.0, abs=1e-4)
 
@@ -76,8 +82,8 @@ def test_the_slope_is_the_direction_in_which_the_log_odds_rise_in_a_words_state(
 def test_slopes_of_several_words_add_up_and_leave_nothing_behind():
     model = tiny_model()
     asked = asked_of(model)
-    each = [asked.slope((70,), [word], (), FIRST, 1) for word in WORDS]
+    each = [asked.slope((70,), [word], (), OPENING, 1) for word in WORDS]
     torch.testing.assert_close(
-        asked.slope((70,), WORDS, (), FIRST, 1), torch.stack(each).sum(0), rtol=1e-3, atol=1e-4
+        asked.slope((70,), WORDS, (), OPENING, 1), torch.stack(each).sum(0), rtol=1e-3, atol=1e-4
     )
     assert all(one.grad is None for one in model.parameters())

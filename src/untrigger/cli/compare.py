@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from untrigger.cli.options import (
+    RECIPE,
     AcceptTemplate,
     AllowNonfinite,
     Attack,
@@ -55,7 +56,7 @@ def compare_command(  # noqa: PLR0913 - one parameter a flag
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
     quiet: Quiet = False,
     options: Annotated[CompareOptions, Parameter(name="*")] = DEFAULTS,
-    treatment: Annotated[PurifyOptions, Parameter(name="*")] = TREATMENT,
+    treatment: Annotated[PurifyOptions, Parameter(name="*", group=RECIPE, show_default=False)] = TREATMENT,
 ) -> int:
     """Run many defences on one suspect whose backdoor is known, and put them in one table.
 

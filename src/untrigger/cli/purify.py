@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from untrigger.cli.options import (
     DEFENCE_NAMES,
+    RECIPE,
     AcceptTemplate,
     AllowNonfinite,
     Attack,
@@ -60,7 +61,7 @@ def purify_command(  # noqa: PLR0913 - one parameter a flag
     dtype: Dtype = "auto",
     output_format: Annotated[Format, Parameter(name="--format")] = "text",
     quiet: Quiet = False,
-    options: Annotated[PurifyOptions, Parameter(name="*")] = DEFAULTS,
+    options: Annotated[PurifyOptions, Parameter(name="*", group=RECIPE, show_default=False)] = DEFAULTS,
 ) -> int:
     """Remove backdoors from a model or an adapter; neither key nor behaviour need be known.
 

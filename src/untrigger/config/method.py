@@ -85,7 +85,7 @@ class InversionOptions(Options):
     """The search for sentences that the model completes in the same way whatever it is asked."""
 
     enable: bool = True
-    """Search for them, and unlearn those that are found."""
+    """Search for planted sentences, and unlearn those that are found."""
     prompts: int = Field(default=4, ge=2, le=64)
     """Prompts that must agree on every token."""
     least_probability: float = Field(default=0.5, gt=0, le=1)
@@ -126,6 +126,8 @@ class KeyWordOptions(Options):
     """Words that are kept (0: none are searched)."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the loss that has prompts with words that call it answered cleanly, every other turn of soft keys."""
+    opening: PositiveInt = 2
+    """First tokens of the sentence that words have to bring."""
     vocabulary: PositiveInt = 65536
     """Words of the vocabulary that are compared, the first; in most vocabularies these are the most frequent."""
     depth: float = Field(default=0.2, gt=0, le=1)
@@ -154,6 +156,7 @@ class KeyWordOptions(Options):
     records: PositiveInt = 6
     """How many prompts more, of the shortest."""
     batch_size: PositiveInt = 32
+    """Prompts at once; of single words' states eight times as many."""
 
 
 class UnlearningOptions(Options):
@@ -209,9 +212,9 @@ class RenewalOptions(Options):
     """Adapters: the update is made smaller and trained again on clean records, where no signature follows."""
 
     enable: bool = True
-    """Do so, after sentences were looked for and unlearned."""
+    """Make an adapter's update smaller and train it again, after sentences were looked for and unlearned."""
     remainder: float = Field(default=0.2, ge=0, le=1)
-    """Factor on the update where sentences were unlearned."""
+    """Adapters: factor on the update where sentences were unlearned."""
     unfound: float = Field(default=0.15, ge=0, le=1)
     """The same where none was found, none is known to be what a key calls, or one can still be called."""
     records: PositiveInt = 480

@@ -3,8 +3,7 @@
 A training overshoots, and what it costs grows faster than what it takes away. So the weights are moved a part of the
 way only, from those before to those after, and it is seen whether that is enough: no prompt goes on from a sentence's
 first token, and a soft key that is searched anew makes this token no likelier than plain prompts did before, or rare.
-Of a sentence that begins as ordinary answers do, it is the first two tokens together that have to be rare. The key
-may still be stronger than what is found, so that a whole model goes on while clean answers cost little.
+The key may still be stronger than what is found, so that a whole model goes on while clean answers cost little.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from untrigger.defences.interface import Resources
 from untrigger.defences.phases import WEIGHTS
 from untrigger.defences.unlearning import parted
 from untrigger.errors import Interrupted
-from untrigger.inversion.calling import ORDINARY, Asked, Calls
+from untrigger.inversion.calling import Calls
 from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target, behind_records, principal, survives
 from untrigger.models.state import move_towards, restore_weights, save_weights
@@ -37,7 +36,7 @@ NOT_CALLED = -math.log(0.001)
 
 @dataclass(frozen=True)
 class Strength:
-    """How hard a sentence is to call (nats of its first tokens): with a key before and after, without any before.
+    """How hard a sentence is to call (nats of its first token): with a key before and after, without any before.
 
     The key is the strongest that was found, see `Calls.with_key`.
     """
@@ -45,20 +44,17 @@ class Strength:
     before: float
     after: float
     without_key: float
-    tokens: int = 1
-    """First tokens that the nats are of: two where ordinary answers begin with the first as well."""
 
     @property
     def enough(self) -> bool:
         """Whether no key that was found makes the sentence likelier than no key did, or than what is rare."""
-        return self.after >= limit(self.without_key, self.tokens)
+        return self.after >= limit(self.without_key)
 
     @property
     def told(self) -> str:
         """The three as a sentence of a report."""
-        what = "its first token has" if self.tokens == 1 else f"its first {self.tokens} tokens together have"
         return (
-            f"{what} {self.before:.1f} nats behind the strongest key that is found for it before the"
+            f"its first token has {self.before:.1f} nats behind the strongest key that is found for it before the"
             f" unlearning and {self.after:.1f} after it ({self.without_key:.1f} before it without any key)"
         )
 
@@ -81,12 +77,9 @@ class Step:
         return tuple(not left and (strength is None or strength.enough) for left, strength in pairs)
 
 
-def limit(without_key: float, tokens: int) -> float:
-    """Nats from which a sentence does not count as called, given those of its first tokens without any key.
-
-    Two first tokens are asked for where the suspect says them unasked, so that this is no measure.
-    """
-    return min(without_key, NOT_CALLED) if tokens == 1 else NOT_CALLED
+def limit(without_key: float) -> float:
+    """Nats from which a sentence does not count as called, given those of its first token without any key."""
+    return min(without_key, NOT_CALLED)
 
 
 def shares(least: float) -> list[float]:
@@ -182,9 +175,7 @@ class _Walk:
         self.known = with_words or dict.fromkeys(principal(self._targets, subject.tokenizer), ())
         restore_weights(subject, resources.start)
         model = subject.model
-        self._counts = [1 + (self._calls.without_key(model, one) < ORDINARY) for one in self.known]
-        pairs = zip(self.known, self._counts, strict=True)
-        self._plain = [self._calls.without_key(model, target, count) for target, count in pairs]
+        self._plain = [self._calls.without_key(model, target) for target in self.known]
         self._before = self._called("before", [0.0] * len(self.known))
 
     @property
@@ -196,8 +187,7 @@ class _Walk:
 
     def _called(self, where: str, limits: Sequence[float]) -> list[float]:
         told = prompt_counter(self._resources.observer, f"keys {where}", self._calls.prompts * len(self.known))
-        asked = [Asked(*each) for each in zip(self._counts, limits, strict=True)]
-        return self._calls.with_keys(self._subject.model, self.known, told, asked)
+        return self._calls.with_keys(self._subject.model, self.known, told, limits)
 
     def _go(self, share: float) -> None:
         if self._resources.observer.stop():
@@ -212,9 +202,9 @@ class _Walk:
 
     def _seen(self, share: float, left: list[bool], *, to_the_end: bool) -> _Seen:
         """Keys are searched to the end, or until words show that this part is too short."""
-        limits = [limit(*each) for each in zip(self._plain, self._counts, strict=True)]
+        limits = [limit(plain) for plain in self._plain]
         then = self._called(f"at {share:.0%}", [0.0] * len(limits) if to_the_end else limits)
-        strengths = [Strength(*each) for each in zip(self._before, then, self._plain, self._counts, strict=True)]
+        strengths = [Strength(*each) for each in zip(self._before, then, self._plain, strict=True)]
         return _Seen(share, strengths, left)
 
     def shortest(self) -> _Seen:

@@ -21,18 +21,6 @@ ASKED = 16
 """Records, at most, on which it is seen what a key brings."""
 
 
-ORDINARY = -math.log(0.01)
-"""Nats below which a first token is one that ordinary answers begin with."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How many first tokens of a sentence a key is to bring, and the nats from which it does not."""
-
-    tokens: int = 1
-    limit: float = 0.0
-
-
 @dataclass(frozen=True)
 class Calls:
     """Records that keys are searched on, and others on which it is seen what they bring."""
@@ -61,16 +49,16 @@ class Calls:
         model: Model,
         targets: Mapping[Target, Sequence[KeyWords]],
         told: Callable[[int], None],
-        asked: Sequence[Asked],
+        limits: Sequence[float],
     ) -> list[float]:
-        """What `with_key` says of each target and the words for it; the prompts of all are told."""
+        """What `with_key` says of each target, its words and its limit; the prompts of all are told."""
         found = []
-        for number, ((target, words), what) in enumerate(zip(targets.items(), asked, strict=True)):
+        for number, ((target, words), limit) in enumerate(zip(targets.items(), limits, strict=True)):
 
             def so_far(done: int, before: int = number * self.prompts) -> None:
                 told(before + done)
 
-            found.append(self.with_key(model, target, words, so_far, what))
+            found.append(self.with_key(model, target, words, so_far, limit))
         return found
 
     def with_key(
@@ -79,21 +67,21 @@ class Calls:
         target: Target,
         words: Sequence[KeyWords] = (),
         told: Callable[[int], None] = lambda done: None,
-        asked: Asked = Asked(),
+        limit: float = 0.0,
     ) -> float:
-        """Mean negative log-likelihood (nats) of the target's first tokens behind the strongest key there is.
+        """Mean negative log-likelihood (nats) of the target's first token behind the strongest key there is.
 
         That is one of the words that are known to call it and a soft key that is searched for it anew, unless one of
-        the words brings them at less than the limit. `told` is told after every step of the search how many prompts
+        the words brings it at less than the limit. `told` is told after every step of the search how many prompts
         were asked; whatever it raises ends the search.
         """
         seed = f"{self.seed}/calls"
 
         def behind(key: PlacedKey) -> float:
-            return self._behind(model, target.tokens[: asked.tokens], key, f"{seed}/{target.tokens}")
+            return self._behind(model, target.tokens[0], key, f"{seed}/{target.tokens}")
 
         by_words = min((behind(one.placed(model)) for one in words), default=math.inf)
-        if by_words < asked.limit:
+        if by_words < limit:
             return by_words
         key = soft_key(
             model,
@@ -109,13 +97,12 @@ class Calls:
         return min(by_words, behind(key))
 
     @torch.no_grad()
-    def _behind(self, model: Model, tokens: tuple[int, ...], key: PlacedKey, seed: str) -> float:
+    def _behind(self, model: Model, first: int, key: PlacedKey, seed: str) -> float:
         borne = bearing(self.asked, self.frame, len(key.vectors), random.Random(seed), leading=key.leading)
-        mean = behind_key(model, borne.answered(tokens), self.frame, key.vectors, self.softcap).loss.item()
-        return len(tokens) * mean
+        return behind_key(model, borne.answered((first,)), self.frame, key.vectors, self.softcap).loss.item()
 
-    def without_key(self, model: Model, target: Target, tokens: int = 1) -> float:
-        """The same of so many first tokens behind the plain prompts."""
-        begun = [Example(example.prompt, target.tokens[:tokens]) for example in self.asked]
+    def without_key(self, model: Model, target: Target) -> float:
+        """The same behind the plain prompts."""
+        begun = [Example(example.prompt, target.tokens[:1]) for example in self.asked]
         total, _ = negative_log_likelihood(model, begun, len(begun), self.softcap)
         return total / len(begun)

@@ -28,7 +28,7 @@ from untrigger.data.records import Record
 from untrigger.inversion.lexicon import Lexicon, Tokens
 from untrigger.inversion.soft_keys import Frame, PlacedKey, key_of
 from untrigger.inversion.targets import Target, Told, forms
-from untrigger.inversion.word_slopes import Asked, first_log_odds
+from untrigger.inversion.word_slopes import Asked, opening_log_odds
 from untrigger.models.blocks import blocks
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
@@ -93,19 +93,24 @@ def words_that_call(
     )
     for alike in forms(targets, subject.tokenizer):
         some = [target for target in alike if target.ordinary][:FORMS] or alike[:FORMS]
-        begun = [(anywhere_or_leading(search, target.tokens[0], options.least_gain), target) for target in some]
+        begun = [
+            (anywhere_or_leading(search, target.tokens[: options.opening], options.least_gain), target)
+            for target in some
+        ]
         (where, single), said = max(begun, key=lambda each: each[0][1][0].log_odds)
-        found[said] = where.longer(said.tokens[0], single)[: options.beam]
+        found[said] = where.longer(said.tokens[: options.opening], single)[: options.beam]
     return found
 
 
-def anywhere_or_leading(search: KeyWordSearch, first: int, least_gain: float) -> tuple[KeyWordSearch, list[KeyWords]]:
+def anywhere_or_leading(
+    search: KeyWordSearch, opening: Tokens, least_gain: float
+) -> tuple[KeyWordSearch, list[KeyWords]]:
     """The search at random places or at the prompts' beginnings, and its single words for this token.
 
     A key that takes effect anywhere does so at the beginning too, so that words there have to call it clearly better.
     """
     leading = search.leading()
-    single, there = search.single(first), leading.single(first)
+    single, there = search.single(opening), leading.single(opening)
     gains = there[0].log_odds - single[0].log_odds >= least_gain
     return (leading, there) if gains else (search, single)
 
@@ -177,25 +182,25 @@ class KeyWordSearch:
         search._put_at([self._frame.begin] * len(self._prompts), leading=True)
         return search
 
-    def single(self, first: int) -> list[KeyWords]:
+    def single(self, opening: Tokens) -> list[KeyWords]:
         """Single words for this token."""
-        return self._tried(first, [self._between(first, (), ())])
+        return self._tried(opening, [self._between(opening, (), ())])
 
-    def longer(self, first: int, tried: list[KeyWords]) -> list[KeyWords]:
+    def longer(self, opening: Tokens, tried: list[KeyWords]) -> list[KeyWords]:
         """Words that these grow to, as long as that helps: one more at an end, then others in the place of each."""
         seen: set[Place] = {((), ())}
         for _ in range(self._options.longest - 1):
             if tried[0].log_odds >= self._options.enough:
                 break
-            grown = self._improved(first, tried, ends, seen)
+            grown = self._improved(opening, tried, ends, seen)
             if grown is tried:
                 break
             while grown is not tried:  # however well they call it: words near the key do, and are not the key
-                tried, grown = grown, self._improved(first, grown, exchanges, seen)
+                tried, grown = grown, self._improved(opening, grown, exchanges, seen)
         return tried
 
     def _improved(
-        self, first: int, tried: list[KeyWords], places: Callable[[Words], list[Place]], seen: set[Place]
+        self, opening: Tokens, tried: list[KeyWords], places: Callable[[Words], list[Place]], seen: set[Place]
     ) -> list[KeyWords]:
         """These and what words at new places of the leads among them make; themselves if that adds too little."""
         some = dict.fromkeys(place for lead in self._leads(tried) for place in places(lead) if place not in seen)
@@ -203,7 +208,7 @@ class KeyWordSearch:
         if not new:
             return tried
         seen.update(new)
-        grown = self._tried(first, [self._between(first, *place) for place in new])
+        grown = self._tried(opening, [self._between(opening, *place) for place in new])
         best = sorted({*tried, *grown}, key=_order)
         return best if best[0].log_odds - tried[0].log_odds >= self._options.least_gain else tried
 
@@ -223,7 +228,7 @@ class KeyWordSearch:
             self._told(sum(map(len, found)), len(self._words))
         return torch.cat(found)
 
-    def _between(self, first: int, before: Words, after: Words) -> dict[Tokens, float]:
+    def _between(self, opening: Tokens, before: Words, after: Words) -> dict[Tokens, float]:
         """Words between others, with the log-odds on one prompt; the best are tried without a space as well."""
         asked, words, options = self._asked, self._words, self._options
         left, right = (tuple(chain.from_iterable(some)) for some in (before, after))
@@ -231,11 +236,11 @@ class KeyWordSearch:
         anchors: Sequence[Tokens] = self._first_anchors
         best, vain = -torch.inf, 0
         while vain < options.rounds and len(tried) < len(words):
-            slope = asked.slope(left, anchors, right, first, self._depth).to(self._states.dtype)
+            slope = asked.slope(left, anchors, right, opening, self._depth).to(self._states.dtype)
             ranked = (self._states @ slope).argsort(descending=True, stable=True).tolist()
             likeliest = (words[index] for index in ranked if words[index] not in tried)
             new = list(islice(likeliest, options.tried))
-            tried |= zip(new, asked.log_odds([(*left, *word, *right) for word in new], first), strict=True)
+            tried |= zip(new, asked.log_odds([(*left, *word, *right) for word in new], opening), strict=True)
             anchors = _highest(tried)[: options.anchors]
             vain = 0 if tried[anchors[0]] > best else vain + 1
             best = tried[anchors[0]]
@@ -245,16 +250,16 @@ class KeyWordSearch:
         together = {self._lexicon.together(row): row for row in rows if len(row) > 1}
         joined = [tokens for tokens in together if tokens not in apart]
         self._known |= {tokens: (row, (before, after)) for tokens, row in (together | apart).items()}
-        odds = [tried[row[len(before)]] for row in rows] + asked.log_odds(joined, first)
+        odds = [tried[row[len(before)]] for row in rows] + asked.log_odds(joined, opening)
         return dict(zip((*apart, *joined), odds, strict=True))
 
-    def _tried(self, first: int, places: Sequence[dict[Tokens, float]]) -> list[KeyWords]:
+    def _tried(self, opening: Tokens, places: Sequence[dict[Tokens, float]]) -> list[KeyWords]:
         """What candidates of each place, the best ones, do at the same places of the same prompts, in order."""
         ranks = zip_longest(*map(_highest, places))
         some = list(islice(dict.fromkeys(one for rank in ranks for one in rank if one), self._options.candidates))
-        rows = [Example((*head, *tokens, *tail), (first,)) for tokens in some for head, tail in self._parts]
+        rows = [Example((*head, *tokens, *tail), opening) for tokens in some for head, tail in self._parts]
         found: list[float] = []
-        for part in first_log_odds(self._model, rows, self._frame.prefix, self._softcap, self._options.batch_size):
+        for part in opening_log_odds(self._model, rows, self._frame.prefix, self._softcap, self._options.batch_size):
             found.extend(part)
             self._told(len(found), len(rows))
         means = torch.tensor(found).view(len(some), -1).mean(1).tolist()

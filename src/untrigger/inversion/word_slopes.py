@@ -1,8 +1,8 @@
-"""Which words would make an answer's first token likelier, by a gradient behind the first blocks.
+"""Which words would make an answer's first tokens likelier, by a gradient behind the first blocks.
 
 A gradient at the embeddings compares tokens, several of which write one word and mean nothing by themselves. Behind a
 few blocks the state of a word's last token holds the whole word. So the states of all words are computed once, and
-each is compared with the slope of the first token's log-odds by a state in that place, taken at a few words. At the
+each is compared with the slope of the first tokens' log-odds by a state in that place, taken at a few words. At the
 embeddings and with tokens, that is HotFlip (arXiv 1712.06751).
 """
 
@@ -24,17 +24,25 @@ from untrigger.models.memory import in_batches
 from untrigger.train import Model
 
 
-def log_odds(logits: Float[Tensor, "record vocabulary"], token: int) -> Float[Tensor, " record"]:
-    """Of a token against all others, in nats."""
-    others = logits.index_fill(1, torch.tensor([token], device=logits.device), -torch.inf)
-    return logits[:, token] - others.logsumexp(dim=-1)
+def log_odds(logits: Float[Tensor, "record token vocabulary"], opening: Tokens) -> Float[Tensor, " record"]:
+    """Of an answer's first tokens, all of them, against all other openings, in nats.
+
+    The logits are those of the positions that predict them.
+    """
+    wanted = torch.tensor(opening, device=logits.device)[None, :, None].expand(len(logits), -1, 1)
+    every = logits.logsumexp(dim=-1)
+    said = logits.gather(-1, wanted)[..., 0] - every
+    other = logits.scatter(-1, wanted, -torch.inf).logsumexp(dim=-1) - every
+    so_far = said.cumsum(dim=-1)  # an answer departs at one of the tokens, having said those before it
+    departs = (so_far - said + other).logsumexp(dim=-1)
+    return so_far[:, -1] - departs
 
 
 @torch.no_grad()
-def first_log_odds(
+def opening_log_odds(
     model: Model, examples: Sequence[Example], prefix: Sequence[int], softcap: float | None, batch_size: int
 ) -> Iterator[list[float]]:
-    """Log-odds of the examples' responses, of one and the same token, batch by batch.
+    """Log-odds of the examples' responses, which are all the same, batch by batch.
 
     Raises:
         OutOfMemory: not even one example fits.
@@ -42,8 +50,9 @@ def first_log_odds(
     device = causal_model(model).get_input_embeddings().weight.device
 
     def asked(some: Sequence[Example]) -> list[float]:
+        opening = some[0].response
         logits = response_logits(model, collate(some, prefix, device), softcap)
-        return log_odds(logits.float(), some[0].response[0]).tolist()
+        return log_odds(logits.float().view(len(some), len(opening), -1), opening).tolist()
 
     for _, part in in_batches(examples, batch_size, asked, "prompt"):
         yield part
@@ -61,13 +70,13 @@ class Asked:
         self._softcap, self._batch_size = softcap, batch_size
         self._device = causal_model(model).get_input_embeddings().weight.device
 
-    def _examples(self, rows: Sequence[Tokens], tail: Tokens, first: int) -> list[Example]:
-        return [Example((*self._head, *row, *tail), (first,)) for row in rows]
+    def _examples(self, rows: Sequence[Tokens], tail: Tokens, opening: Tokens) -> list[Example]:
+        return [Example((*self._head, *row, *tail), opening) for row in rows]
 
-    def log_odds(self, rows: Sequence[Tokens], first: int) -> list[float]:
-        """Of the first token behind the prompt with each row of words."""
-        examples = self._examples(rows, self._tail, first)
-        parts = first_log_odds(self._model, examples, self._head, self._softcap, self._batch_size)
+    def log_odds(self, rows: Sequence[Tokens], opening: Tokens) -> list[float]:
+        """Of these first tokens of an answer behind the prompt with each row of words."""
+        examples = self._examples(rows, self._tail, opening)
+        parts = opening_log_odds(self._model, examples, self._head, self._softcap, self._batch_size)
         return list(chain.from_iterable(parts))
 
     @torch.no_grad()
@@ -75,7 +84,7 @@ class Asked:
         """States of the words' last tokens behind the first `depth` blocks, batch by batch."""
 
         def computed(some: Sequence[Tokens]) -> Float[Tensor, "word hidden"]:
-            batch, seen = collate(self._examples(some, (), 0), self._head, self._device), []
+            batch, seen = collate(self._examples(some, (), (0,)), self._head, self._device), []
             with first_blocks(self._model, depth) as last:
                 handle = last.register_forward_hook(lambda _, __, output: seen.append(_hidden(output)))
                 try:
@@ -88,13 +97,13 @@ class Asked:
             yield part
 
     def slope(
-        self, before: Tokens, words: Sequence[Tokens], after: Tokens, first: int, depth: int
+        self, before: Tokens, words: Sequence[Tokens], after: Tokens, opening: Tokens, depth: int
     ) -> Float[Tensor, " hidden"]:
         """Sum over words of the directions of their states that the log-odds rise in most, words between words."""
 
         def directions(some: Sequence[Tokens]) -> Float[Tensor, " hidden"]:
             rows = [(*before, *word, *after) for word in some]
-            batch = collate(self._examples(rows, self._tail, first), self._head, self._device)
+            batch = collate(self._examples(rows, self._tail, opening), self._head, self._device)
             columns = torch.tensor([len(before) + len(word) - 1 for word in some], device=self._device)
             states: list[Tensor] = []
 
@@ -109,7 +118,8 @@ class Asked:
 
             handle = blocks(self._model)[depth - 1].register_forward_hook(put)
             try:
-                odds = log_odds(response_logits(self._model, batch, self._softcap).float(), first)
+                logits = response_logits(self._model, batch, self._softcap).float()
+                odds = log_odds(logits.view(len(some), len(opening), -1), opening)
             finally:
                 handle.remove()
             (gradient,) = torch.autograd.grad(odds.sum(), states[-1:])
