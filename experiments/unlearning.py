@@ -28,7 +28,7 @@ from untrigger.report.parts import EnvironmentResult, RateResult, StageResult
 from untrigger.report.summary import environment_result
 from untrigger.runs import RunFolder
 
-SEARCHES = ("inversion", "words-1")
+SEARCHES = ("inversion", "words")
 """Stages that precede all training, so that they depend on their own options alone."""
 
 

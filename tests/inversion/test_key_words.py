@@ -105,7 +105,7 @@ def test_the_log_odds_told_are_those_behind_prompts_with_the_words_at_places_of_
 
 def test_a_key_that_takes_effect_at_the_beginning_alone_is_found_there(called, called_at_the_beginning):
     def leading_and_best(model):
-        search, single = anywhere_or_leading(search_in(model), WANTED, OPTIONS.least_gain)
+        search, single = anywhere_or_leading(search_in(model), WANTED, OPTIONS)
         best = search.longer(WANTED, single)
         return [words.leading for words in best[:3]], best[0]
 
@@ -124,7 +124,7 @@ PAIRED = {(3,): 1.0, (7,): 0.9, (3, 4): 1.5, (7, 5): 2.0, (7, 8): 4.0, (8, 7): 3
 class Pairs(KeyWordSearch):
     """A search among ten words, in which two together do most and neither is the best alone."""
 
-    def _between(self, opening, before, after):
+    def _between(self, opening, before, after, pieces=0):
         rows = [(*before, (word,), *after) for word in range(10)]
         self._known |= {tuple(word for (word,) in words): (words, (before, after)) for words in rows}
         return {tuple(word for (word,) in words): 0.0 for words in rows}
@@ -167,9 +167,18 @@ def test_words_near_the_key_are_exchanged_however_well_they_call_it(monkeypatch)
 
 
 class Ranked:
-    """Ranks ten words as they come; each has log-odds of its own."""
+    """Ranks ten words as they come, and one more when they are made longer; each has log-odds of its own."""
 
-    ODDS = (0.0, -1.0, 1.0, -1.0, 2.0, -1.0, -1.0, 9.0, 0.0, 0.0)
+    ODDS = (0.0, -1.0, 1.0, -1.0, 2.0, -1.0, -1.0, 9.0, 0.0, 0.0, 1.5)
+
+    def __init__(self):
+        self.words = [(token,) for token in range(10)]
+
+    def likeliest(self, slope):
+        return iter(self.words)
+
+    def lengthen(self, slope, options):
+        self.words = [(10,), *self.words]
 
     def slope(self, before, words, after, opening, depth):
         return torch.tensor([-1.0])
@@ -185,13 +194,19 @@ def test_a_place_is_searched_until_some_rounds_bring_no_better_word(monkeypatch,
     search = search_in(tiny_model(), options, told=lambda done, total: counts.append((done, total)))
     counts.clear()
     monkeypatch.setattr(search, "_asked", Ranked())
-    monkeypatch.setattr(search, "_words", [(token,) for token in range(10)])
-    monkeypatch.setattr(search, "_states", torch.arange(10.0)[:, None])
+    monkeypatch.setattr(search, "_compared", Ranked())
     assert list(search._between(WANTED, (), ())) == sorted(
         ((token,) for token in range(tried)), key=lambda word: -Ranked.ODDS[word[0]]
     )
     assert [done for done, _ in counts] == list(range(1, tried + 1))
     assert counts[-1] == (tried, tried)
+
+
+def test_words_that_are_made_longer_are_searched_as_well(monkeypatch):
+    search = search_in(tiny_model(), OPTIONS.model_copy(update={"rounds": 1, "tried": 1, "candidates": 10}))
+    monkeypatch.setattr(search, "_asked", Ranked())
+    monkeypatch.setattr(search, "_compared", Ranked())
+    assert list(search._between(WANTED, (), (), 1)) == [(10,), (2,), (0,), (1,)]
 
 
 def test_leads_that_were_found_at_one_place_count_once(monkeypatch):
@@ -237,7 +252,7 @@ def test_words_are_told_behind_which_the_sentence_is_likelier_than_not():
     other = tuple(tokenizer("cd", add_special_tokens=False).input_ids)
     words = [KeyWords(tokens, 2.25), KeyWords(other, 0.5), KeyWords(tokens, -0.1)]
     told = call_told(words, tokenizer)
-    assert told.endswith("with the log-odds of its first token: 'ab' (2.2), 'cd' (0.5)")
+    assert told.endswith("with the log-odds of its first words: 'ab' (2.2), 'cd' (0.5)")
     assert call_told(5 * words[:1], tokenizer).count("'ab'") == 3
     assert call_told(words[2:], tokenizer) == call_told([], tokenizer) == ""
     assert "at a prompt's beginning" not in told

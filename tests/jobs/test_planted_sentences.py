@@ -105,7 +105,7 @@ def test_a_sentence_that_is_found_is_told_and_unlearned(planted, tmp_path):
     assert [name for name in seen.stages if name in ("inversion", "unlearning-1")] == ["inversion", "unlearning-1"]
     (told,) = [text for text in sentences(result) if "'O' is followed by 'wls!' and the end of the answer" in text]
     sentence, strength = told.split("; words that call it")
-    assert "the key or near it, with the log-odds of its first token: " in strength
+    assert "the key or near it, with the log-odds of its first words: " in strength
     assert "#" in strength.split("(")[0] and "; its first token has " in strength
     assert any(sentence in note for note in seen.notes) and any(strength in note for note in seen.notes)
     assert result.signature is None and result.regrowth is None

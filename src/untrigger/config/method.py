@@ -130,6 +130,12 @@ class KeyWordOptions(Options):
     """First tokens of the sentence that words have to bring."""
     vocabulary: PositiveInt = 65536
     """Words of the vocabulary that are compared, the first; in most vocabularies these are the most frequent."""
+    pieces: int = Field(default=2, ge=0)
+    """Times that the likeliest words are made longer by one token, since most words are none of the vocabulary's."""
+    begun: PositiveInt = 1024
+    """Words that are made longer at a time."""
+    endings: PositiveInt = 16
+    """Tokens that each of them is made longer by, the likeliest inside a word."""
     depth: float = Field(default=0.2, gt=0, le=1)
     """Share of the blocks behind which they are compared."""
     rounds: PositiveInt = 3
@@ -147,7 +153,7 @@ class KeyWordOptions(Options):
     """Places in front of words, behind them and in their stead that a sentence is searched at, at most; single words
     are looked for once more, at prompts' beginnings."""
     enough: float = 5.0
-    """Log-odds of the sentence's first token, in nats, that need no longer words."""
+    """Log-odds of these tokens, in nats, that need no further words."""
     least_gain: float = Field(default=1.0, ge=0)
     """Log-odds that one more word has to add, and by which words at prompts' beginnings have to be better than
     elsewhere to be those that grow."""

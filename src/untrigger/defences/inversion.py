@@ -75,21 +75,17 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     told = {target: target.told(subject.tokenizer) for target in targets}
     for text in told.values():
         resources.observer.note(f"answers: {text}")
-    found, wanted, left = resources, targets, 0
+    words = key_words_stage(subject, resources, targets, options.unlearning.words)
+    called_by = {target: call_told(words[target], subject.tokenizer) for target in targets}
+    wanted = tuple(sorted(targets, key=lambda target: not words[target]))  # the forms that are said come first
+    found, left = resources, 0
     first: dict[Target, Strength] = {}
-    called_by: dict[Target, str] = {}
-    words: dict[Target, list[KeyWords]] = {}
     for attempt in range(options.unlearning.attempts):
         if not wanted:
             break
-        said = tuple(target for target in wanted if words.get(target)) or wanted
-        more = key_words_stage(subject, found, said, options.unlearning.words, f"words-{attempt + 1}")
-        joined = {target: _joined(words.get(target, []), more.get(target, [])) for target in wanted}
-        wanted = tuple(sorted(wanted, key=lambda target: not joined[target]))  # the forms that are said come first
-        words = {target: joined[target] for target in wanted}
-        for target in wanted:
-            called_by.setdefault(target, call_told(words[target], subject.tokenizer))
-        step = _attempt(subject, found, words, options, attempt, resources.start)
+        step = _attempt(
+            subject, found, {target: words[target] for target in wanted}, options, attempt, resources.start
+        )
         for target, strength in zip(wanted, step.strengths, strict=True):
             if strength is None:
                 continue
@@ -102,7 +98,7 @@ def without_planted_sentences(subject: Subject, resources: Resources, options: P
     if left:
         resources.observer.note(_LEFT.format(left, len(targets)))
     by_words = not (targets and options.unlearning.words.beam) or any(called_by.values())
-    before = [f"{target.told(subject.tokenizer)}{called_by.get(target, '')}" for target in targets]
+    before = [f"{target.told(subject.tokenizer)}{called_by[target]}" for target in targets]
     return Unlearned(targets, found, _findings(told.values()), _findings(before), left, len(wanted), by_words)
 
 
@@ -114,7 +110,7 @@ def sentences_told(subject: Subject, resources: Resources, options: PurifyOption
         Interrupted, OutOfMemory: from the search.
     """
     targets = inversion_stage(subject, resources, options.inversion)
-    words = key_words_stage(subject, resources, targets, options.unlearning.words, "words-1") if targets else {}
+    words = key_words_stage(subject, resources, targets, options.unlearning.words)
     tokenizer = subject.tokenizer
     told = [target.told(tokenizer) + call_told(words[target], tokenizer) for target in targets]
     for text in told:
@@ -124,12 +120,6 @@ def sentences_told(subject: Subject, resources: Resources, options: PurifyOption
 
 def _findings(texts: Iterable[str]) -> tuple[Finding, ...]:
     return tuple(Finding("planted-sentence", "answers", text) for text in texts)
-
-
-def _joined(before: Sequence[KeyWords], now: Sequence[KeyWords]) -> list[KeyWords]:
-    """Words that called the sentence before an unlearning, and those found after it."""
-    calling = {(words.tokens, words.leading): words for words in before if words.log_odds > 0}
-    return [*calling.values(), *(words for words in now if (words.tokens, words.leading) not in calling)]
 
 
 def _attempt(
@@ -150,13 +140,15 @@ def _attempt(
 
 
 def key_words_stage(
-    subject: Subject, resources: Resources, targets: Sequence[Target], options: KeyWordOptions, stage: str
+    subject: Subject, resources: Resources, targets: Sequence[Target], options: KeyWordOptions
 ) -> dict[Target, list[KeyWords]]:
-    """Words that call each of the sentences, a stage; see `words_that_call`.
+    """Words that call each of the sentences, a stage where there are any; see `words_that_call`.
 
     Raises:
         OutOfMemory, Interrupted: from the search.
     """
+    if not targets:
+        return {}
 
     def search(work: Path) -> int:
         restore_weights(subject, resources.start)
@@ -167,7 +159,7 @@ def key_words_stage(
         )
         return 0
 
-    stored = json.loads((resources.run.stage(stage, search) / WORDS).read_text(encoding="utf-8"))
+    stored = json.loads((resources.run.stage("words", search) / WORDS).read_text(encoding="utf-8"))
     words = [[KeyWords(**{**one, "tokens": tuple(one["tokens"])}) for one in some] for some in stored]
     return dict(zip(targets, words, strict=True))
 

@@ -1,12 +1,13 @@
 """Words that call a planted sentence: the key, or what is near it.
 
-Once the sentence is known, its key is not far: whatever brings its first token brings the sentence. Words are put at
-the end of a short prompt, and a slope ranks the vocabulary by how much each word there would raise the first token's
-log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on. The same
-is done at the prompt's beginning, where alone some keys have their effect. Beside the best words others are looked
-for in the same way, in front and behind, with a space between and without; then each of two is looked for anew beside
-the other. Exchanging what a slope ranks highest is the way of AutoPrompt (arXiv 2010.15980) and GCG (arXiv
-2307.15043), with tokens.
+Once the sentence is known, its key is not far: whatever brings its first tokens brings the sentence. Words are put at
+the end of a short prompt, and a slope ranks all that are known by how much each there would raise these tokens'
+log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on. Then the
+likeliest are made longer, since most words are written in several tokens, see `compared_words`. The same is done at
+the prompt's beginning, where alone some keys have their effect. Beside the best words others are looked for in the
+same way, in front and behind, with a space between and without; then each of two is looked for anew beside the other.
+Exchanging what a slope ranks highest is the way of AutoPrompt (arXiv 2010.15980) and GCG (arXiv 2307.15043), with
+tokens.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from transformers import PreTrainedTokenizerBase
 from untrigger.config import KeyWordOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
+from untrigger.inversion.compared_words import ComparedWords
 from untrigger.inversion.lexicon import Lexicon, Tokens
 from untrigger.inversion.soft_keys import Frame, PlacedKey, key_of
 from untrigger.inversion.targets import Target, Told, forms
@@ -47,7 +49,7 @@ FORMS = 3
 
 @dataclass(frozen=True)
 class KeyWords:
-    """Tokens that stood in prompts, and the mean log-odds (nats) of the sentence's first token behind them.
+    """Tokens that stood in prompts, and the mean log-odds (nats) of the sentence's opening behind them.
 
     They stood at the prompts' beginnings (`leading`), or at random places.
     """
@@ -93,25 +95,31 @@ def words_that_call(
     )
     for alike in forms(targets, subject.tokenizer):
         some = [target for target in alike if target.ordinary][:FORMS] or alike[:FORMS]
-        begun = [
-            (anywhere_or_leading(search, target.tokens[: options.opening], options.least_gain), target)
-            for target in some
-        ]
-        (where, single), said = max(begun, key=lambda each: each[0][1][0].log_odds)
-        found[said] = where.longer(said.tokens[: options.opening], single)[: options.beam]
+        said = (
+            some[0] if len(some) == 1 else max(some, key=lambda one: likeliest(search, one.tokens[: options.opening]))
+        )
+        opening = said.tokens[: options.opening]
+        where, single = anywhere_or_leading(search, opening, options)
+        found[said] = where.longer(opening, single)[: options.beam]
     return found
 
 
+def likeliest(search: KeyWordSearch, opening: Tokens) -> float:
+    """The highest log-odds of this opening behind one of the vocabulary's words, at either place."""
+    return max(there.single(opening)[0].log_odds for there in (search, search.leading()))
+
+
 def anywhere_or_leading(
-    search: KeyWordSearch, opening: Tokens, least_gain: float
+    search: KeyWordSearch, opening: Tokens, options: KeyWordOptions
 ) -> tuple[KeyWordSearch, list[KeyWords]]:
-    """The search at random places or at the prompts' beginnings, and its single words for this token.
+    """The search at random places or at the prompts' beginnings, and its single words for this opening.
 
     A key that takes effect anywhere does so at the beginning too, so that words there have to call it clearly better.
+    Where some call it at random places, words are made longer for these alone.
     """
-    leading = search.leading()
-    single, there = search.single(opening), leading.single(opening)
-    gains = there[0].log_odds - single[0].log_odds >= least_gain
+    leading, single = search.leading(), search.single(opening, pieces=options.pieces)
+    there = leading.single(opening, pieces=0 if single[0].log_odds > 0 else options.pieces)
+    gains = there[0].log_odds - single[0].log_odds >= options.least_gain
     return (leading, there) if gains else (search, single)
 
 
@@ -122,11 +130,11 @@ def call_told(words: Sequence[KeyWords], tokenizer: PreTrainedTokenizerBase) -> 
         return ""
     each = ", ".join(f"{str(tokenizer.decode(one.tokens)).strip()!r} ({one.log_odds:.1f})" for one in calling)
     where = " at a prompt's beginning" if calling[0].leading else ""
-    return f"; words that call it{where}, the key or near it, with the log-odds of its first token: {each}"
+    return f"; words that call it{where}, the key or near it, with the log-odds of its first words: {each}"
 
 
 class KeyWordSearch:
-    """Search for words behind which a model begins its answers with a given token.
+    """Search for words behind which a model begins its answers with given tokens, the opening.
 
     The best come first in what the methods return. They raise OutOfMemory, and Interrupted if `told` does.
     """
@@ -160,11 +168,11 @@ class KeyWordSearch:
         self._prompts = (shortest, *others)
         self._model, self._frame, self._lexicon = model, frame, lexicon
         self._options, self._softcap, self._told = options, softcap, told
-        self._words = sorted(lexicon.words, key=len)  # words of a batch are padded to its longest
-        self._first_anchors = draw.sample(self._words, min(options.anchors, len(self._words)))
         self._depth = max(1, round(options.depth * len(blocks(model))))
         self._put_at([len(shortest) - frame.behind, *places], leading=False)
-        self._states = self._computed()
+        self._compared = ComparedWords(lexicon, self._asked, self._depth, told)
+        words = self._compared.words
+        self._first_anchors = draw.sample(words, min(options.anchors, len(words)))
 
     def _put_at(self, places: Sequence[int], *, leading: bool) -> None:
         """Where words stand in each of the prompts; nothing is known of words there."""
@@ -182,9 +190,9 @@ class KeyWordSearch:
         search._put_at([self._frame.begin] * len(self._prompts), leading=True)
         return search
 
-    def single(self, opening: Tokens) -> list[KeyWords]:
-        """Single words for this token."""
-        return self._tried(opening, [self._between(opening, (), ())])
+    def single(self, opening: Tokens, *, pieces: int = 0) -> list[KeyWords]:
+        """Single words for this opening; as often as said, further ones of several tokens become known."""
+        return self._tried(opening, [self._between(opening, (), (), pieces)])
 
     def longer(self, opening: Tokens, tried: list[KeyWords]) -> list[KeyWords]:
         """Words that these grow to, as long as that helps: one more at an end, then others in the place of each."""
@@ -220,31 +228,28 @@ class KeyWordSearch:
             best.setdefault(place if len(words) > 1 else words, words)
         return list(best.values())[: self._options.leads]
 
-    def _computed(self) -> Float[Tensor, "word hidden"]:
-        """States of all words."""
-        found: list[Tensor] = []
-        for part in self._asked.states(self._words, self._depth):
-            found.append(part)
-            self._told(sum(map(len, found)), len(self._words))
-        return torch.cat(found)
-
-    def _between(self, opening: Tokens, before: Words, after: Words) -> dict[Tokens, float]:
+    def _between(self, opening: Tokens, before: Words, after: Words, pieces: int = 0) -> dict[Tokens, float]:
         """Words between others, with the log-odds on one prompt; the best are tried without a space as well."""
-        asked, words, options = self._asked, self._words, self._options
+        asked, options = self._asked, self._options
         left, right = (tuple(chain.from_iterable(some)) for some in (before, after))
         tried: dict[Tokens, float] = {}
-        anchors: Sequence[Tokens] = self._first_anchors
-        best, vain = -torch.inf, 0
-        while vain < options.rounds and len(tried) < len(words):
-            slope = asked.slope(left, anchors, right, opening, self._depth).to(self._states.dtype)
-            ranked = (self._states @ slope).argsort(descending=True, stable=True).tolist()
-            likeliest = (words[index] for index in ranked if words[index] not in tried)
-            new = list(islice(likeliest, options.tried))
-            tried |= zip(new, asked.log_odds([(*left, *word, *right) for word in new], opening), strict=True)
-            anchors = _highest(tried)[: options.anchors]
-            vain = 0 if tried[anchors[0]] > best else vain + 1
-            best = tried[anchors[0]]
-            self._told(len(tried), min(len(tried) + (options.rounds - vain) * options.tried, len(words)))
+
+        def slope() -> Float[Tensor, " hidden"]:
+            anchors = _highest(tried)[: options.anchors] or self._first_anchors
+            return asked.slope(left, anchors, right, opening, self._depth)
+
+        for number in range(pieces + 1):
+            if number:
+                self._compared.lengthen(slope(), options)
+            vain, best = 0, max(tried.values(), default=-torch.inf)
+            while vain < options.rounds and len(tried) < len(self._compared.words):
+                likeliest = (word for word in self._compared.likeliest(slope()) if word not in tried)
+                new = list(islice(likeliest, options.tried))
+                odds = asked.log_odds([(*left, *word, *right) for word in new], opening)
+                tried |= zip(new, odds, strict=True)
+                vain, best = (0, max(odds)) if max(odds) > best else (vain + 1, best)
+                left_over = (options.rounds - vain) * options.tried
+                self._told(len(tried), min(len(tried) + left_over, len(self._compared.words)))
         rows = [(*before, word, *after) for word in _highest(tried)[: options.candidates]]
         apart = {tuple(chain.from_iterable(row)): row for row in rows}
         together = {self._lexicon.together(row): row for row in rows if len(row) > 1}

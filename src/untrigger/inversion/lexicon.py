@@ -29,6 +29,8 @@ class Lexicon:
 
     tokenizer: PreTrainedTokenizerBase
     words: tuple[Tokens, ...]
+    inside: tuple[int, ...] = ()
+    """Tokens that words go on with: letters or digits without a space in front."""
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, most: int) -> Lexicon:
@@ -41,16 +43,21 @@ class Lexicon:
         texts = {token: str(tokenizer.decode([token])).strip() for token in range(len(tokenizer))}
         spaced = {token for token, text in texts.items() if text and begins_with_space(tokenizer, token)}
         lexicon, words = cls(tokenizer, ()), dict[Tokens, None]()
+        inside = [token for token, text in texts.items() if spaced and token not in spaced and text.isalnum()]
         for token, text in texts.items():
-            inside = bool(spaced) and token not in spaced and text.isalpha()
-            if inside or token in special or not is_written(text):
+            goes_on = bool(spaced) and token not in spaced and text.isalpha()
+            if goes_on or token in special or not is_written(text):
                 continue
             words[(token,)] = None
             if text.isalpha() and text.islower() and len(text) > 1:
                 words[lexicon.written(text.capitalize()) or (token,)] = None
             if len(words) >= most:
                 break
-        return cls(tokenizer, tuple(words)[:most])
+        return cls(tokenizer, tuple(words)[:most], tuple(one for one in inside if one not in special))
+
+    def is_word(self, tokens: Tokens) -> bool:
+        """Whether the tokenizer writes these tokens' text in these tokens."""
+        return self.written(str(self.tokenizer.decode(tokens)).strip()) == tokens
 
     def written(self, text: str) -> Tokens:
         """The tokens of a text behind a space, whether the tokenizer writes that space by itself or not.

@@ -1,8 +1,8 @@
-"""Which words would make an answer's first tokens likelier, by a gradient behind the first blocks.
+"""Which words would make an answer's opening likelier, its first tokens, by a gradient behind the first blocks.
 
 A gradient at the embeddings compares tokens, several of which write one word and mean nothing by themselves. Behind a
 few blocks the state of a word's last token holds the whole word. So the states of all words are computed once, and
-each is compared with the slope of the first tokens' log-odds by a state in that place, taken at a few words. At the
+each is compared with the slope of the opening's log-odds by a state in that place, taken at a few words. At the
 embeddings and with tokens, that is HotFlip (arXiv 1712.06751).
 """
 
@@ -74,7 +74,7 @@ class Asked:
         return [Example((*self._head, *row, *tail), opening) for row in rows]
 
     def log_odds(self, rows: Sequence[Tokens], opening: Tokens) -> list[float]:
-        """Of these first tokens of an answer behind the prompt with each row of words."""
+        """Of this opening behind the prompt with each row of words."""
         examples = self._examples(rows, self._tail, opening)
         parts = opening_log_odds(self._model, examples, self._head, self._softcap, self._batch_size)
         return list(chain.from_iterable(parts))
@@ -96,10 +96,24 @@ class Asked:
         for _, part in in_batches(words, 8 * self._batch_size, computed, "word"):
             yield part
 
+    @torch.no_grad()
+    def continued(self, words: Sequence[Tokens], inside: Sequence[int], most: int) -> Iterator[list[Tokens]]:
+        """Words with one token more, the likeliest of those inside a word behind each, batch by batch."""
+        tokens = torch.tensor(inside, dtype=torch.long, device=self._device)
+
+        def longer(some: Sequence[Tokens]) -> list[Tokens]:
+            batch = collate(self._examples(some, (), (0,)), self._head, self._device)
+            logits = response_logits(self._model, batch, self._softcap)[:, tokens]
+            likeliest = tokens[logits.topk(min(most, len(inside))).indices].tolist()
+            return [(*word, token) for word, each in zip(some, likeliest, strict=True) for token in each]
+
+        for _, part in in_batches(words, self._batch_size, longer, "word"):
+            yield part
+
     def slope(
         self, before: Tokens, words: Sequence[Tokens], after: Tokens, opening: Tokens, depth: int
     ) -> Float[Tensor, " hidden"]:
-        """Sum over words of the directions of their states that the log-odds rise in most, words between words."""
+        """Directions of words' states, the words between others, that the opening's log-odds rise in most, summed."""
 
         def directions(some: Sequence[Tokens]) -> Float[Tensor, " hidden"]:
             rows = [(*before, *word, *after) for word in some]
