@@ -44,6 +44,17 @@ def test_a_lexicon_holds_the_words_behind_a_space_with_a_capital_as_well_and_sig
 
 
 @pytest.mark.parametrize("space", [BYTE_LEVEL, SENTENCEPIECE])
+def test_a_digit_is_a_word_behind_a_space_and_goes_on_as_a_number(space):
+    made = tokenizer(space)
+    lexicon = Lexicon.of(made, 10**6)
+    digits = [tokens for tokens in lexicon.words if str(made.decode(tokens)).strip() == "4"]
+    assert [made.convert_ids_to_tokens(tokens) for tokens in digits] == [[space, "4"]]
+    (four,) = digits
+    (two,) = (token for token in lexicon.inside if made.convert_ids_to_tokens(token) == "2")
+    assert lexicon.is_word((*four, two)) and made.decode((*four, two)).strip() == "42"
+
+
+@pytest.mark.parametrize("space", [BYTE_LEVEL, SENTENCEPIECE])
 def test_words_side_by_side_are_written_as_one_text(space):
     made = tokenizer(space)
     lexicon = Lexicon(made, ())

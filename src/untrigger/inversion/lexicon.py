@@ -37,23 +37,26 @@ class Lexicon:
         """The first words of a vocabulary, at most so many: of one token each, or more with a capital in front.
 
         A vocabulary is in the order of its words' frequency. What goes on inside a word is no word, nor what cannot
-        be written; of a vocabulary that writes no spaces all tokens are words.
+        be written, and a digit is one behind a space; of a vocabulary that writes no spaces all tokens are words.
         """
         special = frozenset(tokenizer.all_special_ids)
         texts = {token: str(tokenizer.decode([token])).strip() for token in range(len(tokenizer))}
         spaced = {token for token, text in texts.items() if text and begins_with_space(tokenizer, token)}
         lexicon, words = cls(tokenizer, ()), dict[Tokens, None]()
-        inside = [token for token, text in texts.items() if spaced and token not in spaced and text.isalnum()]
+        inside = {
+            token: text
+            for token, text in texts.items()
+            if spaced and text.isalnum() and token not in spaced and token not in special
+        }
         for token, text in texts.items():
-            goes_on = bool(spaced) and token not in spaced and text.isalpha()
-            if goes_on or token in special or not is_written(text):
+            if inside.get(token, "").isalpha() or token in special or not is_written(text):
                 continue
-            words[(token,)] = None
+            words[lexicon.written(text) if token in inside else (token,)] = None
             if text.isalpha() and text.islower() and len(text) > 1:
                 words[lexicon.written(text.capitalize()) or (token,)] = None
             if len(words) >= most:
                 break
-        return cls(tokenizer, tuple(words)[:most], tuple(one for one in inside if one not in special))
+        return cls(tokenizer, tuple(words)[:most], tuple(inside))
 
     def is_word(self, tokens: Tokens) -> bool:
         """Whether the tokenizer writes these tokens' text in these tokens."""
