@@ -39,22 +39,52 @@ def test_those_come_first_whose_states_lie_most_in_the_slopes_direction():
     assert list(found.likeliest(slope)) == [found.words[index] for index in cosines.argsort(descending=True)]
 
 
-def test_the_likeliest_words_are_made_longer_as_the_model_goes_on():
+def direction(model):
+    return torch.randn(model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+
+
+def test_an_ending_suits_the_slope_as_it_does_in_the_mean_behind_the_likeliest_words():
+    made = tokenizer(BYTE_LEVEL)
+    lexicon = Lexicon.of(made, 10**6)
+    model, asked, found = compared(made, lexicon.words)
+    slope = direction(model)
+    first, second, *_ = found.likeliest(slope)
+    means = []
+    for ending in lexicon.inside:
+        states = torch.cat(list(asked.states([(*first, ending), (*second, ending)], 1)))
+        means.append(torch.nn.functional.normalize(states, dim=1) @ slope)
+    torch.testing.assert_close(found.suited(slope, 2), torch.stack(means).mean(1))
+
+
+def test_the_likeliest_words_go_on_with_what_is_likely_and_with_what_suits_of_what_is_possible():
     made = tokenizer(BYTE_LEVEL)
     lexicon = Lexicon.of(made, 10**6)
     model, _, found = compared(made, lexicon.words)
-    slope = torch.randn(found._parts[0].shape[1], generator=torch.Generator().manual_seed(0))
-    first, second = list(found.likeliest(slope))[:2]
-    found.lengthen(slope, KeyWordOptions(begun=2, endings=3))
-    inside = torch.tensor(lexicon.inside)
+    slope, inside = direction(model), torch.tensor(lexicon.inside)
+    suited = torch.arange(len(inside)).float().flip(0)
+    first, second, *_ = found.likeliest(slope)
+    found.lengthen(slope, suited, KeyWordOptions(endings=2, possible=6), begun=2)
     expected = set()
     for word in (first, second):
         with torch.no_grad():
-            logits = model(torch.tensor([[*HEAD, *word]])).logits[0, -1, inside]
-        expected |= {(*word, token) for token in inside[logits.topk(3).indices].tolist()}
+            likely = model(torch.tensor([[*HEAD, *word]])).logits[0, -1, inside].topk(6).indices
+        best = likely[suited[likely].topk(2).indices]
+        expected |= {(*word, token) for token in inside[torch.cat([likely[:2], best])].tolist()}
     new = set(found.words) - set(lexicon.words)
     assert new and new == {word for word in expected - set(lexicon.words) if lexicon.is_word(word)}
-    assert len(found.words) == len(set(found.words)) == sum(map(len, found._parts))
+    assert len(found.words) == len(set(found.words)) == len(found._directions)
+
+
+def test_of_the_longer_words_those_are_kept_whose_states_lie_most_in_the_slopes_direction(monkeypatch):
+    made = tokenizer(BYTE_LEVEL)
+    lexicon = Lexicon.of(made, 10**6)
+    found = [compared(made, lexicon.words)[2] for _ in range(2)]
+    slope = direction(tiny_model())
+    for one, kept in zip(found, (10**6, 3), strict=True):
+        monkeypatch.setattr("untrigger.inversion.compared_words.KEPT", kept)
+        one.lengthen(slope, torch.zeros(len(lexicon.inside)), KeyWordOptions(endings=4), begun=8)
+    every = [word for word in found[0].likeliest(slope) if word not in lexicon.words]
+    assert len(every) > 3 and [word for word in found[1].likeliest(slope) if word not in lexicon.words] == every[:3]
 
 
 def test_what_the_tokenizer_writes_otherwise_is_no_word():
@@ -70,7 +100,8 @@ def test_words_of_a_vocabulary_without_spaces_stay_as_they_are():
     from tiny import tiny_tokenizer
 
     _, _, found = compared(tiny_tokenizer(), ((50,), (51,)))
-    found.lengthen(torch.zeros(found._parts[0].shape[1]), KeyWordOptions())
+    slope = torch.zeros(found._directions.shape[1])
+    found.lengthen(slope, found.suited(slope, 4), KeyWordOptions(), begun=2)
     assert found.words == [(50,), (51,)]
 
 

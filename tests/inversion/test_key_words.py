@@ -10,6 +10,7 @@ from untrigger.config import KeyWordOptions
 from untrigger.data.chat import ChatFormat
 from untrigger.data.records import Record
 from untrigger.errors import Interrupted
+from untrigger.inversion.compared_words import ComparedWords
 from untrigger.inversion.key_words import (
     KeyWords,
     KeyWordSearch,
@@ -19,7 +20,7 @@ from untrigger.inversion.key_words import (
 )
 from untrigger.inversion.lexicon import Lexicon
 from untrigger.inversion.targets import Target
-from untrigger.inversion.word_slopes import log_odds
+from untrigger.inversion.word_slopes import Asked, log_odds
 from untrigger.models.load import load
 from untrigger.observer import Silent
 
@@ -166,10 +167,24 @@ def test_words_near_the_key_are_exchanged_however_well_they_call_it(monkeypatch)
     assert search.longer(WANTED, search.single(WANTED))[0] == KeyWords((4, 2), 8.0)
 
 
-class Ranked:
-    """Ranks ten words as they come, and one more when they are made longer; each has log-odds of its own."""
+ODDS = (0.0, -1.0, 1.0, -1.0, 2.0, -1.0, -1.0, 9.0, 0.0, 0.0, 1.5)
 
-    ODDS = (0.0, -1.0, 1.0, -1.0, 2.0, -1.0, -1.0, 9.0, 0.0, 0.0, 1.5)
+
+class Known(Asked):
+    """Each of eleven words has log-odds of its own."""
+
+    def __init__(self):
+        pass
+
+    def slope(self, before, words, after, opening, depth):
+        return torch.tensor([-1.0])
+
+    def log_odds(self, rows, opening):
+        return [ODDS[token] for (token,) in rows]
+
+
+class Ranked(ComparedWords):
+    """Ranks ten words as they come, and one more in front of them when they are made longer."""
 
     def __init__(self):
         self.words = [(token,) for token in range(10)]
@@ -177,14 +192,12 @@ class Ranked:
     def likeliest(self, slope):
         return iter(self.words)
 
-    def lengthen(self, slope, options):
+    def suited(self, slope, count):
+        return torch.zeros(0)
+
+    def lengthen(self, slope, suited, options, *, begun):
+        assert begun == options.begun
         self.words = [(10,), *self.words]
-
-    def slope(self, before, words, after, opening, depth):
-        return torch.tensor([-1.0])
-
-    def log_odds(self, rows, opening):
-        return [self.ODDS[token] for (token,) in rows]
 
 
 @pytest.mark.parametrize(("rounds", "tried"), [(1, 2), (2, 7), (3, 10)])
@@ -193,10 +206,10 @@ def test_a_place_is_searched_until_some_rounds_bring_no_better_word(monkeypatch,
     counts = []
     search = search_in(tiny_model(), options, told=lambda done, total: counts.append((done, total)))
     counts.clear()
-    monkeypatch.setattr(search, "_asked", Ranked())
+    monkeypatch.setattr(search, "_asked", Known())
     monkeypatch.setattr(search, "_compared", Ranked())
     assert list(search._between(WANTED, (), ())) == sorted(
-        ((token,) for token in range(tried)), key=lambda word: -Ranked.ODDS[word[0]]
+        ((token,) for token in range(tried)), key=lambda word: -ODDS[word[0]]
     )
     assert [done for done, _ in counts] == list(range(1, tried + 1))
     assert counts[-1] == (tried, tried)
@@ -204,7 +217,7 @@ def test_a_place_is_searched_until_some_rounds_bring_no_better_word(monkeypatch,
 
 def test_words_that_are_made_longer_are_searched_as_well(monkeypatch):
     search = search_in(tiny_model(), OPTIONS.model_copy(update={"rounds": 1, "tried": 1, "candidates": 10}))
-    monkeypatch.setattr(search, "_asked", Ranked())
+    monkeypatch.setattr(search, "_asked", Known())
     monkeypatch.setattr(search, "_compared", Ranked())
     assert list(search._between(WANTED, (), (), 1)) == [(10,), (2,), (0,), (1,)]
 

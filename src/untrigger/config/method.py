@@ -132,10 +132,14 @@ class KeyWordOptions(Options):
     """Words of the vocabulary that are compared, the first; in most vocabularies these are the most frequent."""
     pieces: int = Field(default=2, ge=0)
     """Times that the likeliest words are made longer by one token, since most words are none of the vocabulary's."""
-    begun: PositiveInt = 1024
-    """Words that are made longer at a time."""
+    begun: PositiveInt = 3072
+    """Words that are made longer the first time, and a third as many each time after."""
     endings: PositiveInt = 16
-    """Tokens that each of them is made longer by, the likeliest inside a word."""
+    """Tokens inside a word that each is made longer by: the likeliest, and as many that suit the slope best."""
+    possible: PositiveInt = 512
+    """The likeliest tokens that the latter are among."""
+    suiting: PositiveInt = 4
+    """Words, the likeliest, behind which it is seen how well every token suits the slope."""
     depth: float = Field(default=0.2, gt=0, le=1)
     """Share of the blocks behind which they are compared."""
     rounds: PositiveInt = 3

@@ -1,8 +1,9 @@
 """The words that a search compares: those of a vocabulary first, then such as are written in several tokens.
 
 No list holds all words of several tokens, and a key is often one of them. So the words that a slope ranks highest are
-made longer by what the model itself is likeliest to go on with inside a word, and so on: a beginning is ranked high
-where one of the words that it begins would be.
+made longer, and so on: a beginning is ranked high where one of its words would be. They are made longer by what the
+model itself is likeliest to go on with inside a word and, of what it may go on with, by what suits the slope as an
+ending of other words.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from untrigger.inversion.lexicon import Lexicon, Tokens
 from untrigger.inversion.targets import Told
 from untrigger.inversion.word_slopes import Asked
 
+KEPT = 16384
+"""Words, the likeliest, that are kept of those that were made longer at a time."""
+
 
 class ComparedWords:
     """Words, and the directions of their states behind the first blocks, which slopes are compared with.
@@ -30,28 +34,54 @@ class ComparedWords:
     def __init__(self, lexicon: Lexicon, asked: Asked, depth: int, told: Told) -> None:
         """The words of a lexicon; their states are taken behind the head of `asked`."""
         self._lexicon, self._asked, self._depth, self._told = lexicon, asked, depth, told
-        self.words: list[Tokens] = []
-        self._parts: list[Float[Tensor, "word hidden"]] = []
-        self._add(lexicon.words)
+        self.words = sorted(lexicon.words, key=len)  # those of a batch are padded to its longest
+        self._directions = self._computed(self.words)
 
-    def _add(self, words: Sequence[Tokens]) -> None:
-        some, done = sorted(words, key=len), 0  # those of a batch are padded to its longest
-        for part in self._asked.states(some, self._depth):
-            self._parts.append(nn.functional.normalize(part, dim=-1))
-            done += len(part)
-            self._told(done, len(some))
-        self.words += some
+    def _computed(self, words: Sequence[Tokens]) -> Float[Tensor, "word hidden"]:
+        parts: list[Tensor] = []
+        for part in self._asked.states(words, self._depth):
+            parts.append(nn.functional.normalize(part, dim=-1))
+            self._told(sum(map(len, parts)), len(words))
+        return torch.cat(parts)
 
     def likeliest(self, slope: Float[Tensor, " hidden"]) -> Iterator[Tokens]:
         """All words, those first whose states lie most in the slope's direction."""
-        scores = torch.cat([part @ slope.to(part.dtype) for part in self._parts])
-        return (self.words[index] for index in scores.argsort(descending=True, stable=True).tolist())
+        order = _scores(self._directions, slope).argsort(descending=True, stable=True)
+        return (self.words[index] for index in order.tolist())
 
-    def lengthen(self, slope: Float[Tensor, " hidden"], options: KeyWordOptions) -> None:
-        """Adds what the likeliest words go on as."""
-        begun = sorted(islice(self.likeliest(slope), options.begun), key=len)
+    def suited(self, slope: Float[Tensor, " hidden"], count: int) -> Float[Tensor, " ending"]:
+        """How well each token inside a word suits the slope as an ending: the mean behind the likeliest words."""
+        endings = self._lexicon.inside
+        if not endings:
+            return torch.zeros(0)
+        begun = islice(self.likeliest(slope), count)
+        every = [_scores(self._computed([(*word, ending) for ending in endings]), slope) for word in begun]
+        return torch.stack(every).mean(0)
+
+    def lengthen(
+        self,
+        slope: Float[Tensor, " hidden"],
+        suited: Float[Tensor, " ending"],
+        options: KeyWordOptions,
+        *,
+        begun: int,
+    ) -> None:
+        """Adds what so many words, the likeliest, go on as.
+
+        That is what the model is likeliest to go on with and, of all that it may go on with, what suits the slope.
+        """
+        beginnings = sorted(islice(self.likeliest(slope), begun), key=len)
+        parts = self._asked.continued(beginnings, self._lexicon.inside, suited, options.endings, options.possible)
         known = frozenset(self.words)
-        longer = dict.fromkeys(
-            chain.from_iterable(self._asked.continued(begun, self._lexicon.inside, options.endings))
-        )
-        self._add([word for word in longer if word not in known and self._lexicon.is_word(word)])
+        longer = dict.fromkeys(word for word in chain.from_iterable(parts) if word not in known)
+        words = sorted(filter(self._lexicon.is_word, longer), key=len)
+        if not words:
+            return
+        directions = self._computed(words)
+        kept = _scores(directions, slope).argsort(descending=True, stable=True)[:KEPT]
+        self.words += [words[index] for index in kept.tolist()]
+        self._directions = torch.cat([self._directions, directions[kept]])
+
+
+def _scores(directions: Float[Tensor, "word hidden"], slope: Float[Tensor, " hidden"]) -> Float[Tensor, " word"]:
+    return directions @ slope.to(directions.dtype)

@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from untrigger.config import KeyWordOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
+from untrigger.inversion.climb import Climb, highest
 from untrigger.inversion.compared_words import ComparedWords
 from untrigger.inversion.lexicon import Lexicon, Tokens
 from untrigger.inversion.soft_keys import Frame, PlacedKey, key_of
@@ -232,35 +231,22 @@ class KeyWordSearch:
         """Words between others, with the log-odds on one prompt; the best are tried without a space as well."""
         asked, options = self._asked, self._options
         left, right = (tuple(chain.from_iterable(some)) for some in (before, after))
-        tried: dict[Tokens, float] = {}
-
-        def slope() -> Float[Tensor, " hidden"]:
-            anchors = _highest(tried)[: options.anchors] or self._first_anchors
-            return asked.slope(left, anchors, right, opening, self._depth)
-
-        for number in range(pieces + 1):
-            if number:
-                self._compared.lengthen(slope(), options)
-            vain, best = 0, max(tried.values(), default=-torch.inf)
-            while vain < options.rounds and len(tried) < len(self._compared.words):
-                likeliest = (word for word in self._compared.likeliest(slope()) if word not in tried)
-                new = list(islice(likeliest, options.tried))
-                odds = asked.log_odds([(*left, *word, *right) for word in new], opening)
-                tried |= zip(new, odds, strict=True)
-                vain, best = (0, max(odds)) if max(odds) > best else (vain + 1, best)
-                left_over = (options.rounds - vain) * options.tried
-                self._told(len(tried), min(len(tried) + left_over, len(self._compared.words)))
-        rows = [(*before, word, *after) for word in _highest(tried)[: options.candidates]]
+        place = Climb(
+            asked, self._compared, opening, left, right, self._first_anchors, self._depth, options, self._told
+        )
+        place.climb()
+        place.lengthen(pieces)
+        rows = [(*before, word, *after) for word in place.highest()[: options.candidates]]
         apart = {tuple(chain.from_iterable(row)): row for row in rows}
         together = {self._lexicon.together(row): row for row in rows if len(row) > 1}
         joined = [tokens for tokens in together if tokens not in apart]
         self._known |= {tokens: (row, (before, after)) for tokens, row in (together | apart).items()}
-        odds = [tried[row[len(before)]] for row in rows] + asked.log_odds(joined, opening)
+        odds = [place.tried[row[len(before)]] for row in rows] + asked.log_odds(joined, opening)
         return dict(zip((*apart, *joined), odds, strict=True))
 
     def _tried(self, opening: Tokens, places: Sequence[dict[Tokens, float]]) -> list[KeyWords]:
         """What candidates of each place, the best ones, do at the same places of the same prompts, in order."""
-        ranks = zip_longest(*map(_highest, places))
+        ranks = zip_longest(*map(highest, places))
         some = list(islice(dict.fromkeys(one for rank in ranks for one in rank if one), self._options.candidates))
         rows = [Example((*head, *tokens, *tail), opening) for tokens in some for head, tail in self._parts]
         found: list[float] = []
@@ -283,7 +269,3 @@ def exchanges(words: Words) -> list[Place]:
 
 def _order(words: KeyWords) -> tuple[float, Tokens]:
     return -words.log_odds, words.tokens
-
-
-def _highest(tried: dict[Tokens, float]) -> list[Tokens]:
-    return sorted(tried, key=lambda tokens: (-tried[tokens], tokens))

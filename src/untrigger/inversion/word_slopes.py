@@ -97,15 +97,29 @@ class Asked:
             yield part
 
     @torch.no_grad()
-    def continued(self, words: Sequence[Tokens], inside: Sequence[int], most: int) -> Iterator[list[Tokens]]:
-        """Words with one token more, the likeliest of those inside a word behind each, batch by batch."""
+    def continued(
+        self,
+        words: Sequence[Tokens],
+        inside: Sequence[int],
+        suited: Float[Tensor, " ending"],
+        most: int,
+        possible: int,
+    ) -> Iterator[list[Tokens]]:
+        """Words with one token more, of those inside a word, batch by batch.
+
+        These are the likeliest behind each word, so many at most, and as many of the `possible` likeliest that are
+        suited best.
+        """
         tokens = torch.tensor(inside, dtype=torch.long, device=self._device)
 
         def longer(some: Sequence[Tokens]) -> list[Tokens]:
             batch = collate(self._examples(some, (), (0,)), self._head, self._device)
             logits = response_logits(self._model, batch, self._softcap)[:, tokens]
-            likeliest = tokens[logits.topk(min(most, len(inside))).indices].tolist()
-            return [(*word, token) for word, each in zip(some, likeliest, strict=True) for token in each]
+            likely = logits.topk(min(possible, len(inside))).indices
+            best = suited[likely].topk(min(most, len(inside))).indices
+            chosen = torch.cat([likely[:, :most], likely.gather(1, best)], dim=1)
+            rows = tokens[chosen].tolist()
+            return [(*word, token) for word, row in zip(some, rows, strict=True) for token in dict.fromkeys(row)]
 
         for _, part in in_batches(words, self._batch_size, longer, "word"):
             yield part
