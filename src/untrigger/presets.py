@@ -66,7 +66,7 @@ def default_options(access: Access) -> PurifyOptions:
             inversion=InversionOptions(least_probability=0.1, certainty=0.5, agreement=0.5),
             signature=SignatureOptions(ratio=0.5),
             suppress=SuppressOptions(remainder=0.5),
-            unlearning=UnlearningOptions(attempts=1),
+            unlearning=UnlearningOptions(attempts=1, words=KeyWordOptions(pieces=0)),
         )
     strong = 2e-4
     return PurifyOptions(

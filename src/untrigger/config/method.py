@@ -149,6 +149,8 @@ class KeyWordOptions(Options):
     """Words that the slope is taken at."""
     tried: PositiveInt = 32
     """Words that a round tries on one prompt."""
+    tried_longer: PositiveInt = 256
+    """The same where words were made longer, since then many more are alike."""
     leads: PositiveInt = 3
     """Words, the best, that others are looked for in front of and behind."""
     longest: PositiveInt = 3

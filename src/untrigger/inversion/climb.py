@@ -44,18 +44,17 @@ class Climb:
         anchors = self.highest()[: self.options.anchors] or self.first
         return self.asked.slope(self.left, anchors, self.right, self.opening, self.depth)
 
-    def climb(self) -> None:
-        """Tries the likeliest words, round by round, until some bring no better one."""
+    def climb(self, tried: int) -> None:
+        """Tries so many words, the likeliest, round by round, until some bring no better one."""
         options, known = self.options, self.compared.words
         vain, best = 0, max(self.tried.values(), default=-torch.inf)
         while vain < options.rounds and len(self.tried) < len(known):
-            new = list(
-                islice((w for w in self.compared.likeliest(self.slope()) if w not in self.tried), options.tried)
-            )
+            likeliest = (word for word in self.compared.likeliest(self.slope()) if word not in self.tried)
+            new = list(islice(likeliest, tried))
             odds = self.asked.log_odds([(*self.left, *word, *self.right) for word in new], self.opening)
             self.tried.update(zip(new, odds, strict=True))
             vain, best = (0, max(odds)) if max(odds) > best else (vain + 1, best)
-            left_over = (options.rounds - vain) * options.tried
+            left_over = (options.rounds - vain) * tried
             self.told(len(self.tried), min(len(self.tried) + left_over, len(known)))
 
     def lengthen(self, times: int) -> None:
@@ -66,7 +65,7 @@ class Climb:
         for number in range(times):
             begun = max(1, self.options.begun // 3**number)
             self.compared.lengthen(self.slope(), suited, self.options, begun=begun)
-            self.climb()
+            self.climb(self.options.tried_longer)
 
 
 def highest(tried: dict[Tokens, float]) -> list[Tokens]:

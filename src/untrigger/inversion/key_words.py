@@ -234,7 +234,7 @@ class KeyWordSearch:
         place = Climb(
             asked, self._compared, opening, left, right, self._first_anchors, self._depth, options, self._told
         )
-        place.climb()
+        place.climb(options.tried)
         place.lengthen(pieces)
         rows = [(*before, word, *after) for word in place.highest()[: options.candidates]]
         apart = {tuple(chain.from_iterable(row)): row for row in rows}
