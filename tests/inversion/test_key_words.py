@@ -222,6 +222,9 @@ def test_words_that_are_made_longer_are_searched_as_well(monkeypatch, tried, mor
     monkeypatch.setattr(search, "_asked", Known())
     monkeypatch.setattr(search, "_compared", Ranked())
     assert set(search._between(WANTED, (), (), 1)) == {(0,), (1,), *more}
+    monkeypatch.setattr(search, "_options", search._options.model_copy(update={"enough": 0.0}))
+    monkeypatch.setattr(search, "_compared", Ranked())
+    assert set(search._between(WANTED, (), (), 1)) == {(0,), (1,)}  # a word that calls it enough is not made longer
 
 
 def test_leads_that_were_found_at_one_place_count_once(monkeypatch):

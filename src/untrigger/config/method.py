@@ -159,7 +159,7 @@ class KeyWordOptions(Options):
     """Places in front of words, behind them and in their stead that a sentence is searched at, at most; single words
     are looked for once more, at prompts' beginnings."""
     enough: float = 5.0
-    """Log-odds of these tokens, in nats, that need no further words."""
+    """Log-odds of these tokens, in nats, that need no further words and no longer ones."""
     least_gain: float = Field(default=1.0, ge=0)
     """Log-odds that one more word has to add, and by which words at prompts' beginnings have to be better than
     elsewhere to be those that grow."""

@@ -58,11 +58,16 @@ class Climb:
             self.told(len(self.tried), min(len(self.tried) + left_over, len(known)))
 
     def lengthen(self, times: int) -> None:
-        """So many times makes the likeliest words longer, a third as many each time, and climbs on among all."""
-        if not times:
-            return
-        suited = self.compared.suited(self.slope(), self.options.suiting)
+        """So many times makes the likeliest words longer, a third as many each time, and climbs on among all.
+
+        That ends as soon as a word raises the log-odds enough.
+        """
+        suited: Float[Tensor, " ending"] | None = None
         for number in range(times):
+            if max(self.tried.values()) >= self.options.enough:
+                break
+            if suited is None:
+                suited = self.compared.suited(self.slope(), self.options.suiting)
             begun = max(1, self.options.begun // 3**number)
             self.compared.lengthen(self.slope(), suited, self.options, begun=begun)
             self.climb(self.options.tried_longer)

@@ -93,19 +93,21 @@ def words_that_call(
         subject.model, prompts, lexicon, options, softcap=subject.architecture.logit_softcap, seed=seed, told=told
     )
     for alike in forms(targets, subject.tokenizer):
-        some = [target for target in alike if target.ordinary][:FORMS] or alike[:FORMS]
-        said = (
-            some[0] if len(some) == 1 else max(some, key=lambda one: likeliest(search, one.tokens[: options.opening]))
-        )
+        said = said_form(search, alike, options.opening)
         opening = said.tokens[: options.opening]
         where, single = anywhere_or_leading(search, opening, options)
         found[said] = where.longer(opening, single)[: options.beam]
     return found
 
 
-def likeliest(search: KeyWordSearch, opening: Tokens) -> float:
-    """The highest log-odds of this opening behind one of the vocabulary's words, at either place."""
-    return max(there.single(opening)[0].log_odds for there in (search, search.leading()))
+def said_form(search: KeyWordSearch, alike: Sequence[Target], opening: int) -> Target:
+    """The form of a sentence that single words bring best, at either place; see `words_that_call`."""
+    some = [target for target in alike if target.ordinary][:FORMS] or list(alike[:FORMS])
+
+    def brought(target: Target) -> float:
+        return max(there.single(target.tokens[:opening])[0].log_odds for there in (search, search.leading()))
+
+    return some[0] if len(some) == 1 else max(some, key=brought)
 
 
 def anywhere_or_leading(

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from untrigger import __version__
-from untrigger.config import KeyWordOptions, TemplateName
+from untrigger.config import TemplateName
 from untrigger.data.chat import chat_format
 from untrigger.data.sources import shipped_instructions
 from untrigger.errors import InputRefused, Interrupted, UsageError
@@ -202,8 +202,9 @@ def _answers(source: Source, template: TemplateName, before: Sequence[Scanned], 
         found.add("answers-not-asked", "", f"the model was not loaded: {error}")
         return Scanned(found.findings())
     asked, tokenizer = shipped_instructions("defence"), subject.tokenizer
-    targets = planted_sentences(subject, chat, asked, default_options(subject.access).inversion, observer)
-    words = words_that_call(subject, chat, asked, targets, KeyWordOptions(), observer, seed="scan")
+    options = default_options(subject.access)
+    targets = planted_sentences(subject, chat, asked, options.inversion, observer)
+    words = words_that_call(subject, chat, asked, targets, options.unlearning.words, observer, seed="scan")
     for target in targets:
         text = f"{target.told(tokenizer)}{call_told(words[target], tokenizer)}"
         found.add("planted-sentence", "", text, todo="untrigger purify unlearns it")
