@@ -73,7 +73,7 @@ def test_an_effort_sets_options_beside_the_defaults():
 
 def test_an_adapter_is_unlearned_as_a_whole_model_is():
     adapter, whole = (default_options(access).unlearning for access in ("adapter", "full"))
-    own = {"through", "further", "attempts", "price", "train", "words"}  # an adapter of its own, which no renewal follows
+    own = {"through", "further", "attempts", "price", "train", "words"}  # no renewal follows in a whole model
     assert adapter.model_dump(exclude=own) == whole.model_dump(exclude=own)
     assert adapter.words.model_dump(exclude={"pieces"}) == whole.words.model_dump(exclude={"pieces"})
     assert whole.words.pieces > adapter.words.pieces == 0
