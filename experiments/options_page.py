@@ -51,15 +51,9 @@ def shown(value: object) -> str:
     """A value as one would give it."""
     if value is None or value == ():
         return "-"
-    return (
-        "on"
-        if value is True
-        else "off"
-        if value is False
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def rows() -> Iterator[str]:

@@ -53,7 +53,7 @@ class ComparedWords:
         """How well each token inside a word suits the slope as an ending: the mean behind the likeliest words."""
         endings = self._lexicon.inside
         if not endings:
-            return torch.zeros(0)
+            return slope[:0]
         begun = islice(self.likeliest(slope), count)
         every = [_scores(self._computed([(*word, ending) for ending in endings]), slope) for word in begun]
         return torch.stack(every).mean(0)
