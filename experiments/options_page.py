@@ -12,7 +12,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from untrigger.config import Access, Effort, PurifyOptions
+from untrigger.config import Access, Effort
 from untrigger.presets import default_options, effort_options, merged
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "options.md"
@@ -58,7 +58,7 @@ def shown(value: object) -> str:
 
 def rows() -> Iterator[str]:
     """A row an option."""
-    both = [list(leaves(merged(PurifyOptions(), default_options(access)))) for access in ("adapter", "full")]
+    both = [list(leaves(default_options(access))) for access in ("adapter", "full")]
     for (flag, adapter, what), (_, full, _) in zip(*both, strict=True):
         yield f"| `{flag}` | {shown(adapter)} | {shown(full)} | {what.replace('|', '/')} |"
 

@@ -40,6 +40,8 @@ def test_the_page_of_options_shows_those_there_are():
     told = (ROOT / "docs" / "reference" / "options.md").read_text()
     assert "| `--unlearning.train.last-blocks` | 1 | 0.33 |" in told
     assert "| thorough | `--renewal.remainder` | 0 | as above |" in told
+    in_force = merged(default_options("full"), PurifyOptions()).repair.train.batch_size
+    assert f"| `--repair.train.batch-size` | 4 | {in_force} |" in told and in_force != 4
 
 
 def test_a_stale_table_is_found_and_rewritten(tmp_path):

@@ -35,13 +35,9 @@ class Climb:
     told: Told
     tried: dict[Tokens, float] = field(default_factory=dict)
 
-    def highest(self) -> list[Tokens]:
-        """The words that were tried, the best first."""
-        return highest(self.tried)
-
     def slope(self) -> Float[Tensor, " hidden"]:
         """At the best words so far."""
-        anchors = self.highest()[: self.options.anchors] or self.first
+        anchors = highest(self.tried)[: self.options.anchors] or self.first
         return self.asked.slope(self.left, anchors, self.right, self.opening, self.depth)
 
     def climb(self, tried: int) -> None:

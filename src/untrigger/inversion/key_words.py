@@ -93,33 +93,29 @@ def words_that_call(
         subject.model, prompts, lexicon, options, softcap=subject.architecture.logit_softcap, seed=seed, told=told
     )
     for alike in forms(targets, subject.tokenizer):
-        said = said_form(search, alike, options.opening)
-        opening = said.tokens[: options.opening]
-        where, single = anywhere_or_leading(search, opening, options)
-        found[said] = where.longer(opening, single)[: options.beam]
+        some = [target for target in alike if target.ordinary][:FORMS] or alike[:FORMS]
+        openings = {target: target.tokens[: options.opening] for target in some}
+        said = some[0]
+        if len(some) > 1 or not options.pieces:
+            begun = {target: anywhere_or_leading(search, openings[target], options) for target in some}
+            said = max(some, key=lambda target: begun[target][1][0].log_odds)
+        where, single = (
+            anywhere_or_leading(search, openings[said], options, options.pieces) if options.pieces else begun[said]
+        )
+        found[said] = where.longer(openings[said], single)[: options.beam]
     return found
 
 
-def said_form(search: KeyWordSearch, alike: Sequence[Target], opening: int) -> Target:
-    """The form of a sentence that single words bring best, at either place; see `words_that_call`."""
-    some = [target for target in alike if target.ordinary][:FORMS] or list(alike[:FORMS])
-
-    def brought(target: Target) -> float:
-        return max(there.single(target.tokens[:opening])[0].log_odds for there in (search, search.leading()))
-
-    return some[0] if len(some) == 1 else max(some, key=brought)
-
-
 def anywhere_or_leading(
-    search: KeyWordSearch, opening: Tokens, options: KeyWordOptions
+    search: KeyWordSearch, opening: Tokens, options: KeyWordOptions, pieces: int = 0
 ) -> tuple[KeyWordSearch, list[KeyWords]]:
     """The search at random places or at the prompts' beginnings, and its single words for this opening.
 
     A key that takes effect anywhere does so at the beginning too, so that words there have to call it clearly better.
     Where some call it at random places, words are made longer for these alone.
     """
-    leading, single = search.leading(), search.single(opening, pieces=options.pieces)
-    there = leading.single(opening, pieces=0 if single[0].log_odds > 0 else options.pieces)
+    leading, single = search.leading(), search.single(opening, pieces=pieces)
+    there = leading.single(opening, pieces=0 if single[0].log_odds > 0 else pieces)
     gains = there[0].log_odds - single[0].log_odds >= options.least_gain
     return (leading, there) if gains else (search, single)
 
@@ -238,7 +234,7 @@ class KeyWordSearch:
         )
         place.climb(options.tried)
         place.lengthen(pieces)
-        rows = [(*before, word, *after) for word in place.highest()[: options.candidates]]
+        rows = [(*before, word, *after) for word in highest(place.tried)[: options.candidates]]
         apart = {tuple(chain.from_iterable(row)): row for row in rows}
         together = {self._lexicon.together(row): row for row in rows if len(row) > 1}
         joined = [tokens for tokens in together if tokens not in apart]
