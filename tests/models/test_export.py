@@ -15,6 +15,7 @@ from untrigger.checksums import listed
 from untrigger.errors import UntriggerError, UsageError
 from untrigger.files import sha256
 from untrigger.models import export as export_module
+from untrigger.models import linear
 from untrigger.models.checkpoint import open_weights, read_tensors
 from untrigger.models.export import export
 from untrigger.models.load import load
@@ -156,6 +157,13 @@ def test_guarantee_5_a_copy_that_answers_otherwise_is_not_published(tmp_path: Pa
     with pytest.raises(UntriggerError, match="logits on the probe"):
         export(subject, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
+
+
+def test_how_the_live_model_multiplies_is_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, product = load(str(save_tiny(tmp_path / "in"))), linear.product
+    monkeypatch.setattr(linear, "product", lambda x, weight: product(x, weight) * 1.001)
+    export(subject, tmp_path / "out")
+    assert listed(tmp_path / "out")
 
 
 def test_the_model_is_left_in_the_mode_it_was_in(tmp_path: Path) -> None:
