@@ -63,7 +63,7 @@ def test_the_likeliest_words_go_on_with_what_is_likely_and_with_what_suits_of_wh
     slope, inside = direction(model), torch.tensor(lexicon.inside)
     suited = torch.arange(len(inside)).float().flip(0)
     first, second, *_ = found.likeliest(slope)
-    found.lengthen(slope, suited, KeyWordOptions(endings=2, possible=6), begun=2)
+    found.lengthen([slope], suited, KeyWordOptions(endings=2, possible=6), begun=2)
     expected = set()
     for word in (first, second):
         with torch.no_grad():
@@ -75,6 +75,24 @@ def test_the_likeliest_words_go_on_with_what_is_likely_and_with_what_suits_of_wh
     assert len(found.words) == len(set(found.words)) == len(found._directions)
 
 
+def test_the_likeliest_by_any_slope_are_made_longer_the_first_eighth_by_more():
+    made = tokenizer(BYTE_LEVEL)
+    lexicon = Lexicon.of(made, 10**6)
+    _, _, found = compared(made, lexicon.words)
+    slope = direction(tiny_model())
+    asked, seen = found._asked.continued, []
+
+    def continued(words, endings):
+        seen.append((list(words), endings.most, endings.possible))
+        return asked(words, endings)
+
+    found._asked.continued = continued
+    first, last = (list(found.likeliest(one)) for one in (slope, -slope))
+    found.lengthen([slope, -slope], torch.zeros(len(lexicon.inside)), KeyWordOptions(endings=2, possible=6), begun=8)
+    assert seen[0] == ([first[0]], 8, 12)
+    assert set(seen[1][0]) == {*first[1:4], *last[:4]} and seen[1][1:] == (2, 6)
+
+
 def test_of_the_longer_words_those_are_kept_whose_states_lie_most_in_the_slopes_direction(monkeypatch):
     made = tokenizer(BYTE_LEVEL)
     lexicon = Lexicon.of(made, 10**6)
@@ -82,7 +100,7 @@ def test_of_the_longer_words_those_are_kept_whose_states_lie_most_in_the_slopes_
     slope = direction(tiny_model())
     for one, kept in zip(found, (10**6, 3), strict=True):
         monkeypatch.setattr("untrigger.inversion.compared_words.KEPT", kept)
-        one.lengthen(slope, torch.zeros(len(lexicon.inside)), KeyWordOptions(endings=4), begun=8)
+        one.lengthen([slope], torch.zeros(len(lexicon.inside)), KeyWordOptions(endings=4), begun=8)
     every = [word for word in found[0].likeliest(slope) if word not in lexicon.words]
     assert len(every) > 3 and [word for word in found[1].likeliest(slope) if word not in lexicon.words] == every[:3]
 
@@ -101,7 +119,7 @@ def test_words_of_a_vocabulary_without_spaces_stay_as_they_are():
 
     _, _, found = compared(tiny_tokenizer(), ((50,), (51,)))
     slope = torch.zeros(found._directions.shape[1])
-    found.lengthen(slope, found.suited(slope, 4), KeyWordOptions(), begun=2)
+    found.lengthen([slope], found.suited(slope, 4), KeyWordOptions(), begun=2)
     assert found.words == [(50,), (51,)]
 
 

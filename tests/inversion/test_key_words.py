@@ -195,7 +195,7 @@ class Ranked(ComparedWords):
     def suited(self, slope, count):
         return torch.zeros(0)
 
-    def lengthen(self, slope, suited, options, *, begun):
+    def lengthen(self, slopes, suited, options, *, begun):
         assert begun == options.begun
         self.words = [(10,), *self.words]
 

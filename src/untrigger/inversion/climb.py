@@ -37,7 +37,9 @@ class Climb:
 
     def slope(self) -> Float[Tensor, " hidden"]:
         """At the best words so far."""
-        anchors = highest(self.tried)[: self.options.anchors] or self.first
+        return self._slope_at(highest(self.tried)[: self.options.anchors] or self.first)
+
+    def _slope_at(self, anchors: Sequence[Tokens]) -> Float[Tensor, " hidden"]:
         return self.asked.slope(self.left, anchors, self.right, self.opening, self.depth)
 
     def climb(self, tried: int) -> None:
@@ -56,16 +58,18 @@ class Climb:
     def lengthen(self, times: int) -> None:
         """So many times makes the likeliest words longer, a third as many each time, and climbs on among all.
 
-        That ends as soon as a word raises the log-odds enough.
+        That ends as soon as a word raises the log-odds enough. The likeliest are so by the slope at the best words or
+        by that at the first ones, since what a climb has come to may lie far from where the key is.
         """
         suited: Float[Tensor, " ending"] | None = None
         for number in range(times):
             if max(self.tried.values()) >= self.options.enough:
                 break
+            slopes = (self._slope_at(self.first), self.slope())
             if suited is None:
-                suited = self.compared.suited(self.slope(), self.options.suiting)
+                suited = self.compared.suited(slopes[-1], self.options.suiting)
             begun = max(1, self.options.begun // 3**number)
-            self.compared.lengthen(self.slope(), suited, self.options, begun=begun)
+            self.compared.lengthen(slopes, suited, self.options, begun=begun)
             self.climb(self.options.tried_longer)
 
 

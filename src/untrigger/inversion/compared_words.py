@@ -1,9 +1,9 @@
 """The words that a search compares: those of a vocabulary first, then such as are written in several tokens.
 
-No list holds all words of several tokens, and a key is often one of them. So the words that a slope ranks highest are
+No list holds all words of several tokens, and a key is often one of them. So the words that slopes rank highest are
 made longer, and so on: a beginning is ranked high where one of its words would be. They are made longer by what the
 model itself is likeliest to go on with inside a word and, of what it may go on with, by what suits the slope as an
-ending of other words.
+ending of other words: the highest by more of these, since a rare word's ending is not expected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from untrigger.config import KeyWordOptions
 from untrigger.inversion.lexicon import Lexicon, Tokens
 from untrigger.inversion.targets import Told
-from untrigger.inversion.word_slopes import Asked
+from untrigger.inversion.word_slopes import Asked, Endings
 
 KEPT = 16384
 """Words, the likeliest, that are kept of those that were made longer at a time."""
@@ -60,25 +60,28 @@ class ComparedWords:
 
     def lengthen(
         self,
-        slope: Float[Tensor, " hidden"],
+        slopes: Sequence[Float[Tensor, " hidden"]],
         suited: Float[Tensor, " ending"],
         options: KeyWordOptions,
         *,
         begun: int,
     ) -> None:
-        """Adds what so many words, the likeliest, go on as.
+        """Adds what so many words go on as, the likeliest by one slope or another; the last slope says what is kept.
 
         That is what the model is likeliest to go on with and, of all that it may go on with, what suits the slope.
         """
-        beginnings = sorted(islice(self.likeliest(slope), begun), key=len)
-        parts = self._asked.continued(beginnings, self._lexicon.inside, suited, options.endings, options.possible)
+        likeliest = zip(*map(self.likeliest, slopes), strict=True)
+        beginnings = list(islice(dict.fromkeys(chain.from_iterable(likeliest)), begun))
+        favoured, others = (sorted(some, key=len) for some in (beginnings[: begun // 8], beginnings[begun // 8 :]))
         known = frozenset(self.words)
+        endings = Endings(self._lexicon.inside, suited, options.endings, options.possible)
+        parts = chain(self._asked.continued(favoured, endings.more), self._asked.continued(others, endings))
         longer = dict.fromkeys(word for word in chain.from_iterable(parts) if word not in known)
         words = sorted(filter(self._lexicon.is_word, longer), key=len)
         if not words:
             return
         directions = self._computed(words)
-        kept = _scores(directions, slope).argsort(descending=True, stable=True)[:KEPT]
+        kept = _scores(directions, slopes[-1]).argsort(descending=True, stable=True)[:KEPT]
         self.words += [words[index] for index in kept.tolist()]
         self._directions = torch.cat([self._directions, directions[kept]])
 

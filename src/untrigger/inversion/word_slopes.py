@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from untrigger.data.chat import Example
@@ -58,6 +59,30 @@ def opening_log_odds(
         yield part
 
 
+@dataclass(frozen=True)
+class Endings:
+    """Tokens inside a word, and how many of them a word is made longer by.
+
+    These are the likeliest behind it, `most` at most, and as many of the `possible` likeliest that are suited best.
+    """
+
+    tokens: Sequence[int]
+    suited: Float[Tensor, " ending"]
+    most: int
+    possible: int
+
+    @property
+    def more(self) -> Endings:
+        """Four times as many, of twice as many that are possible."""
+        return replace(self, most=4 * self.most, possible=2 * self.possible)
+
+    def chosen(self, logits: Float[Tensor, "word ending"]) -> Int[Tensor, "word chosen"]:
+        """Indices of the endings of each word, some of them twice."""
+        likely = logits.topk(min(self.possible, len(self.tokens))).indices
+        best = self.suited[likely].topk(min(self.most, likely.shape[1])).indices
+        return torch.cat([likely[:, : self.most], likely.gather(1, best)], dim=1)
+
+
 class Asked:
     """One prompt with words at a place of its own text, and first tokens of answers that are asked for.
 
@@ -97,28 +122,14 @@ class Asked:
             yield part
 
     @torch.no_grad()
-    def continued(
-        self,
-        words: Sequence[Tokens],
-        inside: Sequence[int],
-        suited: Float[Tensor, " ending"],
-        most: int,
-        possible: int,
-    ) -> Iterator[list[Tokens]]:
-        """Words with one token more, of those inside a word, batch by batch.
-
-        These are the likeliest behind each word, so many at most, and as many of the `possible` likeliest that are
-        suited best.
-        """
-        tokens = torch.tensor(inside, dtype=torch.long, device=self._device)
+    def continued(self, words: Sequence[Tokens], endings: Endings) -> Iterator[list[Tokens]]:
+        """Words with one token more, batch by batch; see `Endings`."""
+        tokens = torch.tensor(endings.tokens, dtype=torch.long, device=self._device)
 
         def longer(some: Sequence[Tokens]) -> list[Tokens]:
             batch = collate(self._examples(some, (), (0,)), self._head, self._device)
             logits = response_logits(self._model, batch, self._softcap)[:, tokens]
-            likely = logits.topk(min(possible, len(inside))).indices
-            best = suited[likely].topk(min(most, len(inside))).indices
-            chosen = torch.cat([likely[:, :most], likely.gather(1, best)], dim=1)
-            rows = tokens[chosen].tolist()
+            rows = tokens[endings.chosen(logits)].tolist()
             return [(*word, token) for word, row in zip(some, rows, strict=True) for token in dict.fromkeys(row)]
 
         for _, part in in_batches(words, self._batch_size, longer, "word"):
