@@ -12,6 +12,7 @@ import pytest
 from jobs_options import SMALL_FLAGS
 from tiny import save_tiny
 from trials import Ended
+from untrigger import __version__
 
 
 @pytest.fixture
@@ -45,7 +46,13 @@ def test_purify_writes_a_model_and_says_where(untrigger, tmp_path, model, record
     [
         (["purify", "MODEL"], 4, "--output"),
         (["purify", "MODEL", "-o", "OUT", "--ratoi", "3"], 4, "ratoi"),
-        (["purify", "MODEL", "-o", "OUT", "--signature.ratio", "1.5"], 4, "less than 1"),
+        (
+            ["purify", "MODEL", "-o", "OUT", "--signature.ratio", "1.5"],
+            4,
+            "--signature.ratio '1.5': Input should be less than 1",
+        ),
+        (["purify", "MODEL", "-o", "OUT", "--unlearning.least-step", "x"], 4, "--unlearning.least-step 'x': Input"),
+        (["purify", "MODEL", "-o", "OUT", "--inversion.shortest", "9"], 4, "--inversion: no sentence has 9 tokens"),
         (["purify", "MODEL", "-o", "OUT", "--attack", "badnet"], 4, "belong together"),
         (["purify", "MODEL", "-o", "OUT", "--attack", "badnets", "--behaviour", "code"], 4, "badnet"),
         (["purify", "MODEL", "-o", "OUT", "--variants.families", "insults"], 4, "insult"),
@@ -69,6 +76,13 @@ def test_bad_calls_say_what_is_wrong_in_one_line(untrigger, tmp_path, words, cod
     given = [names.get(word, word) for word in words]
     assert_refused(untrigger(*given), code, str(names.get(text, text)))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_package_can_be_run_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "untrigger", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == __version__
 
 
 def test_errors_come_as_json_on_request(untrigger, tmp_path, model):

@@ -58,7 +58,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         with _terminable():
             code = app(given, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        _say(as_json, "usage", " ".join(str(error).split()), "see untrigger --help")
+        _say(as_json, "usage", _wrong_call(error), "see untrigger --help")
         sys.exit(4)
     except UntriggerError as error:
         _say(as_json, error.error_code, error.line(), "")
@@ -79,6 +79,21 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _wrong_call(error: CycloptsError) -> str:
+    """What is wrong with the arguments: each option with its value, where the options themselves refused it."""
+    from pydantic import ValidationError
+
+    found = error.__cause__
+    if not isinstance(found, ValidationError):
+        return " ".join(str(error).split())
+    said = []
+    for one in found.errors(include_url=False):
+        option = "--" + ".".join(str(part) for part in one["loc"] if isinstance(part, str)).replace("_", "-")
+        value = "" if isinstance(one["input"], dict) else f" {one['input']!r}"
+        said.append(f"{option}{value}: {one['msg'].removeprefix('Value error, ')}")
+    return "; ".join(said)
 
 
 def _fail(as_json: bool, error: Exception) -> None:
