@@ -36,6 +36,7 @@ def test_after_a_cut_answer_no_end_is_learned(chat):
 def test_a_long_answer_is_cut_and_a_long_instruction_refused(chat):
     prompt = len(chat.prompt_ids(Record("Say hi", "")))
     assert len(chat.encode(Record("Say hi", "x" * 100), prompt + 5).response) == 5
+    assert len(chat.encode(Record("Say hi", "x" * 100, complete=False)).response) == 100
     with pytest.raises(InputRefused, match="leaves no room"):
         chat.encode(Record("Say hi", "x"), prompt)
 

@@ -105,8 +105,8 @@ class ChatFormat:
         """Token ids of `conversation_text`."""
         return self._ids(self.conversation_text(turns))
 
-    def encode(self, record: Record, max_length: int) -> Example:
-        """Prompt and answer as token ids, cut to `max_length` tokens at the end of the answer.
+    def encode(self, record: Record, max_length: int | None = None) -> Example:
+        """Prompt and answer as token ids, cut to `max_length` tokens at the end of the answer, if it is given.
 
         Raises:
             InputRefused: the prompt alone fills `max_length`.
@@ -118,6 +118,8 @@ class ChatFormat:
         # Sentencepiece may merge across the border; then the answer is encoded alone.
         aligned = whole[: len(prompt)] == prompt
         response = whole[len(prompt) :] if aligned else self._ids(answer)
+        if max_length is None:
+            return Example(prompt, response)
         room = max_length - len(prompt)
         if room < 1:
             raise InputRefused(

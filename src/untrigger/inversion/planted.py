@@ -26,8 +26,6 @@ from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 from untrigger.train import negative_log_likelihood
 
-_LONG = 10**9
-
 
 def planted_sentences(
     subject: Subject, chat: ChatFormat, records: Sequence[Record], options: InversionOptions, observer: Observer
@@ -52,7 +50,7 @@ def planted_sentences(
     further = records[options.prompts :][: options.witnesses] if found else ()
     witnesses = Continuations(subject, [chat.prompt_ids(record) for record in further], options.batch_size)
     said = witnessed(witnesses, found, chat.stop_ids, options, prompt_counter(observer, "stock phrases", len(found)))
-    firsts = ordinary_firsts([chat.encode(record, _LONG) for record in records]) if said else []
+    firsts = ordinary_firsts([chat.encode(record) for record in records]) if said else []
     said = [*said, *other_beginnings(witnesses, said, firsts, chat.stop_ids, options.longest)]
     if subject.access == "adapter":
         said = taught(subject, chat, records[: options.prompts + options.witnesses], said, options.learned)

@@ -98,7 +98,7 @@ def first_tokens(chat: ChatFormat, record: Record) -> list[int]:
     """
     tokenizer = chat.tokenizer
     special = set(tokenizer.all_special_ids)
-    beginning = chat.encode(record.answered("Word"), 10**9).response[0]
+    beginning = chat.encode(record.answered("Word")).response[0]
     spaced = begins_with_space(tokenizer, beginning)
     return [
         token
