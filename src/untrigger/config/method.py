@@ -135,9 +135,10 @@ class KeyWordOptions(Options):
     begun: PositiveInt = 3072
     """Words that are made longer the first time, and a third as many each time after."""
     endings: PositiveInt = 16
-    """Tokens inside a word that each is made longer by: the likeliest, and as many that suit the slope best."""
+    """Tokens inside a word that each is made longer by: the likeliest, and as many that suit the slope best; for the
+    first eighth of the words four times as many."""
     possible: PositiveInt = 512
-    """The likeliest tokens that the latter are among."""
+    """The likeliest tokens that the latter are among; twice as many for the first eighth."""
     suiting: PositiveInt = 4
     """Words, the likeliest, behind which it is seen how well every token suits the slope."""
     depth: float = Field(default=0.2, gt=0, le=1)
