@@ -79,7 +79,7 @@ def default_options(access: Access) -> PurifyOptions:
         unlearning=UnlearningOptions(
             further="survived",
             through="adapter",
-            price=1.025,
+            price=1.0125,
             train=TrainOptions(learning_rate=1.4e-3, epochs=1, embeddings=False, last_blocks=0.33),
         ),
         titration=TitrationOptions(train=TrainOptions(learning_rate=1e-4, epochs=4)),
@@ -90,8 +90,8 @@ def effort_options(effort: Effort, access: Access) -> PurifyOptions:
     """What an effort sets beside `default_options`; the standard one sets nothing.
 
     Quick looks for no words that call a sentence and takes half as many steps for a soft key. Thorough keeps nothing
-    of an adapter's lora_B, and goes the whole way of a whole model's unlearning at the least, and without words
-    farther at twice the price. What they cost and what they leave is measured in docs/explanation/defaults.md.
+    of an adapter's lora_B, and goes the whole way of a whole model's unlearning at the least, and farther at four
+    times the price. What they cost and what they leave is measured in docs/explanation/defaults.md.
     """
     if effort == "quick":
         return PurifyOptions(unlearning=UnlearningOptions(words=KeyWordOptions(beam=0), search_steps=10))

@@ -15,7 +15,6 @@ from untrigger.data.records import Record
 from untrigger.defences.interface import Resources
 from untrigger.defences.least_step import Way, farther, least_step
 from untrigger.defences.unlearning import APART, parted
-from untrigger.inversion.key_words import KeyWords
 from untrigger.inversion.targets import Target
 from untrigger.models.state import open_for_training, save_weights
 from untrigger.models.subject import Source, Subject
@@ -41,11 +40,11 @@ def walked(tmp_path):
     moved = next(name for name in start if "layernorm" in name)
     save_file({**start, moved: start[moved] * 0.5}, tmp_path / "after")
 
-    def step(price, least=0.7, words=()):
+    def step(price, least=0.7):
         unlearning = UnlearningOptions(price=price, least_step=least, search_steps=1, vectors=1)
         options = PurifyOptions(unlearning=unlearning, inversion=InversionOptions(prompts=2))
         way = Way(resources.start, tmp_path / "after", f"step-{price}")
-        found = least_step(subject, resources, {TARGET: words}, options, way)
+        found = least_step(subject, resources, {TARGET: ()}, options, way)
         return found, load_file(found.weights)[moved] / start[moved]
 
     return step
@@ -58,13 +57,6 @@ def test_a_way_is_gone_on_while_its_price_is_not_reached(walked):
     torch.testing.assert_close(kept, torch.full_like(kept, 1 - 0.5 * near.share))
     torch.testing.assert_close(moved, torch.full_like(moved, 1 - 0.5 * far.share))
     assert far.strengths[0].after != near.strengths[0].after, "what is told is of where the way ends"
-
-
-@pytest.mark.parametrize(("log_odds", "farther_on"), [(0.5, False), (-0.5, True)])
-def test_a_way_is_not_gone_on_where_words_call_the_sentence(walked, log_odds, farther_on):
-    near = walked(1.0)[0].share
-    far = walked(1000.0, words=(KeyWords((30, 31), log_odds, False),))[0].share
-    assert (far > near) == farther_on
 
 
 def test_the_way_ends_before_the_part_that_costs_too_much(walked, monkeypatch):

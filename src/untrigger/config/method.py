@@ -196,8 +196,8 @@ class UnlearningOptions(Options):
     least_step: float = Field(default=0.55, gt=0, le=1)
     """Shortest part of a training's way that is tried; the shortest that suffices is gone (1: the whole way)."""
     price: float = Field(default=1.0, ge=1)
-    """Where no words call a sentence, the way is gone on, up to half as far again, while clean answers set apart cost
-    at most this many times the suspect's perplexity (1: no farther than what suffices; of whole models 1.025 if not
+    """The way is gone on, up to half as far again, while clean answers set apart cost at most this many times the
+    suspect's perplexity, and others about twice that (1: no farther than what suffices; of whole models 1.0125 if not
     set)."""
     words: KeyWordOptions = KeyWordOptions()
     rounds: PositiveInt = 10

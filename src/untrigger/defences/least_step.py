@@ -3,8 +3,7 @@
 A training overshoots, and what it costs grows faster than what it takes away. So the weights are moved a part of the
 way only, from those before to those after, and it is seen whether that is enough: no prompt goes on from a sentence's
 first token, and a soft key that is searched anew makes this token no likelier than plain prompts did before, or rare.
-Where no words were found the key may be stronger than any soft key, so that a whole model goes on from there while
-clean answers cost little.
+The key may still be stronger than what is found, so that a whole model goes on while clean answers cost little.
 """
 
 from __future__ import annotations
@@ -123,9 +122,8 @@ def least_step(
 ) -> Step:
     """The shortest step from the start's weights towards those after the unlearning that suffices, a stage.
 
-    Where none suffices it is the whole way. Without words that call a sentence it is gone on from there as far as the
-    price allows that the options set, since a key may be stronger than soft ones; with them, farther brought nothing
-    but its price. `targets` are the sentences and the words that are known to call each.
+    Where none suffices it is the whole way. It is gone on from there as far as the price allows that the options set:
+    keys that are searched are not all keys. `targets` are the sentences and the words that are known to call each.
     Where some have words, keys are searched for these alone: the others are not said, or are the same sentence with
     another beginning, see `words_that_call`.
 
@@ -222,10 +220,9 @@ class _Walk:
         return seen
 
     def gone_on(self, seen: _Seen) -> _Seen:
-        """The longest part from there on that costs no more than the options allow, where no words are known."""
+        """The longest part from there on that costs no more than the options allow."""
         _, apart = parted(self._resources, self._options.unlearning)
-        called = any(words.log_odds > 0 for some in self.known.values() for words in some)
-        if called or not apart:
+        if not apart:
             return seen
         examples, chosen = self._encoded(apart), seen.share
         restore_weights(self._subject, self._way.suspect)
