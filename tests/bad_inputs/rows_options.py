@@ -43,8 +43,8 @@ def no_work(place: Place) -> None:
         place.patch.setattr(module, "load", load)
 
 
-def field_of(flag: str) -> str:
-    return flag.partition("=")[0].rpartition(".")[2].replace("-", "_")
+def option_of(flag: str) -> str:
+    return flag.partition("=")[0]
 
 
 def flags(*more: str) -> Command:
@@ -157,7 +157,7 @@ ROWS = (
         "Options beyond their bounds",
         "Refused with the name of the option before any work; a number of heads, once the model is known.",
         (
-            *(Case(name, no_work, (field_of(flag),), 4, flags(flag)) for name, flag in OPTIONS.items()),
+            *(Case(name, no_work, (option_of(flag),), 4, flags(flag)) for name, flag in OPTIONS.items()),
             Case(
                 "one pair, by norm alone",
                 no_work,
