@@ -197,8 +197,7 @@ class UnlearningOptions(Options):
     """Shortest part of a training's way that is tried; the shortest that suffices is gone (1: the whole way)."""
     price: float = Field(default=1.0, ge=1)
     """The way is gone on, up to half as far again, while clean answers set apart cost at most this many times the
-    suspect's perplexity, and others about twice that (1: no farther than what suffices; of whole models 1.0125 if not
-    set)."""
+    suspect's perplexity (1: no farther than what suffices; of whole models 1.0125 if not set)."""
     words: KeyWordOptions = KeyWordOptions()
     rounds: PositiveInt = 10
     """Rounds of the training; each begins with a search for soft keys in the model as it then is."""
