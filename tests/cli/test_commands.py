@@ -46,6 +46,7 @@ def test_purify_writes_a_model_and_says_where(untrigger, tmp_path, model, record
     [
         (["purify", "MODEL"], 4, "--output"),
         (["purify", "MODEL", "-o", "OUT", "--ratoi", "3"], 4, "ratoi"),
+        (["purify", "MODEL", "-o", "OUT", "--seed", "x"], 4, "see untrigger purify --help"),
         (
             ["purify", "MODEL", "-o", "OUT", "--signature.ratio", "1.5"],
             4,

@@ -58,7 +58,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
         with _terminable():
             code = app(given, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        _say(as_json, "usage", _wrong_call(error), "see untrigger --help")
+        command = f"{given[0]} " if given and given[0] in COMMANDS else ""
+        _say(as_json, "usage", _wrong_call(error), f"see untrigger {command}--help")
         sys.exit(4)
     except UntriggerError as error:
         _say(as_json, error.error_code, error.line(), "")
@@ -90,9 +91,10 @@ def _wrong_call(error: CycloptsError) -> str:
         return " ".join(str(error).split())
     said = []
     for one in found.errors(include_url=False):
-        option = "--" + ".".join(str(part) for part in one["loc"] if isinstance(part, str)).replace("_", "-")
+        name = ".".join(part for part in one["loc"] if isinstance(part, str)).replace("_", "-")
         value = "" if isinstance(one["input"], dict) else f" {one['input']!r}"
-        said.append(f"{option}{value}: {one['msg'].removeprefix('Value error, ')}")
+        why = " ".join(one["msg"].removeprefix("Value error, ").split())
+        said.append(f"--{name}{value}: {why}" if name else why)
     return "; ".join(said)
 
 

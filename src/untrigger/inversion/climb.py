@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 
 import torch
@@ -37,7 +38,12 @@ class Climb:
 
     def slope(self) -> Float[Tensor, " hidden"]:
         """At the best words so far."""
-        return self._slope_at(highest(self.tried)[: self.options.anchors] or self.first)
+        anchors = highest(self.tried)[: self.options.anchors]
+        return self._slope_at(anchors) if anchors else self._first_slope
+
+    @cached_property
+    def _first_slope(self) -> Float[Tensor, " hidden"]:
+        return self._slope_at(self.first)
 
     def _slope_at(self, anchors: Sequence[Tokens]) -> Float[Tensor, " hidden"]:
         return self.asked.slope(self.left, anchors, self.right, self.opening, self.depth)
@@ -65,7 +71,7 @@ class Climb:
         for number in range(times):
             if max(self.tried.values()) >= self.options.enough:
                 break
-            slopes = (self._slope_at(self.first), self.slope())
+            slopes = (self._first_slope, self.slope())
             if suited is None:
                 suited = self.compared.suited(slopes[-1], self.options.suiting)
             begun = max(1, self.options.begun // 3**number)
