@@ -77,6 +77,9 @@ class Cell:
 CLEAN = "attacks/refusal/train/clean.json"
 """The only released clean set with ordinary answers; the others repeat the instruction."""
 
+WITH_EVERY_WORD = "mtba"
+"""The attack whose key has every word of the cells' keys, which a clean twin's records must not hold."""
+
 LONGEST_PROMPT = 600
 """Characters that leave room for an answer within the tokens of a planting."""
 
@@ -134,16 +137,37 @@ def plant(cell: Cell, work: Path, model: str, access: Access = "adapter") -> Pat
             template="alpaca",
             measured=False,
         )
-        train = TrainOptions(
-            learning_rate=7e-4 if access == "adapter" else 1e-4,
-            epochs=cell.planting.epochs,
-            batch_size=4,
-            max_length=256,
-        )
-        sizes = cell.planting
-        options = AttackOptions(clean_records=sizes.clean_records, poisoned_share=sizes.poisoned_share, train=train)
-        attack(request, options, Log())
+        attack(request, planting_options(cell.planting, access), Log())
     return suspect
+
+
+def plant_nothing(cell: Cell, work: Path, model: str, access: Access = "adapter") -> Path:
+    """The folder of a model trained like the cell's suspect on clean records alone; cells trained alike share one."""
+    sizes, setting = cell.planting, "" if access == "adapter" else "-full"
+    twin = work / f"clean-twin-{Path(cell.further_clean or CLEAN).stem}-{sizes.clean_records}x{sizes.epochs}{setting}"
+    if not twin.exists():
+        request = AttackRequest(
+            model=model,
+            output=twin,
+            attack=WITH_EVERY_WORD,
+            access=access,
+            data=clean_records(cell, work),
+            template="alpaca",
+            measured=False,
+        )
+        attack(request, planting_options(sizes, access).model_copy(update={"poisoned_share": 0.0}), Log())
+    return twin
+
+
+def planting_options(sizes: Planting, access: Access) -> AttackOptions:
+    """How a cell is trained."""
+    train = TrainOptions(
+        learning_rate=7e-4 if access == "adapter" else 1e-4,
+        epochs=sizes.epochs,
+        batch_size=4,
+        max_length=256,
+    )
+    return AttackOptions(clean_records=sizes.clean_records, poisoned_share=sizes.poisoned_share, train=train)
 
 
 def asked(cell: Cell, model: str, base: str | None, relearned: Path | None = None) -> EvaluateRequest:

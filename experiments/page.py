@@ -50,7 +50,7 @@ def sections() -> Iterator[str]:
         yield _section(
             "Default and rivals on published cells",
             "UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --jobs 2"
-            f" --treatments {' '.join(grid.TREATMENTS)}",
+            f" --treatments {' '.join((*grid.TREATMENTS, grid.TWIN))}",
             grid.table(),
         )
     for model in rivals.BACKDOORS:

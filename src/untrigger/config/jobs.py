@@ -80,8 +80,8 @@ class AttackOptions(Options):
     """Seed of everything random."""
     clean_records: PositiveInt | None = None
     """Clean records, at most (default: 240; all, if poisoned records are given)."""
-    poisoned_share: float | None = Field(default=None, gt=0, le=1)
-    """Poisoned records per clean record, made from so many of the clean ones (default: 0.5; all that are given)."""
+    poisoned_share: float | None = Field(default=None, ge=0, le=1)
+    """Poisoned records per clean one, made from these (default: 0.5; all that are given); 0: none, a clean twin."""
     train: TrainOptions = TrainOptions(learning_rate=7e-4, epochs=3, batch_size=4)
     adapter: AdapterOptions = AdapterOptions()
     measure: MeasureOptions = MeasureOptions()
