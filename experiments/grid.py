@@ -44,6 +44,7 @@ from untrigger.jobs.evaluate import evaluate
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.report.evaluation import EvaluationResult
+from untrigger.report.parts import MeasurementResult, OpinionResult, RateResult
 from untrigger.report.result import Result
 from untrigger.report.text import without_folders
 
@@ -195,36 +196,86 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def row(suspect: Suspect, name: str, run: str) -> tuple[str, ...]:
-    """The cells of one line; perplexity is that of the suspect's own answers, as a multiple of the suspect's.
+@dataclass(frozen=True)
+class Figures:
+    """What is stored of one suspect in one state; perplexity is that of own answers, as a multiple of its."""
 
-    `run` is the treatment whose results are told: the named one, or one that comes to the same.
-    """
-    file = suspect.stored(run, "measured")
-    found = EvaluationResult.from_json(file.read_text(encoding="utf-8"), file.name)
-    measured = found.measurement
-    kind = measured.opinion(CHANGED)
-    clean_steps = next((one.after for one in found.relearning if one.trained_on == "clean records"), None)
-    ratio = minutes = "-"
-    purified = suspect.stored(run, "purified")
-    if purified.exists():
+    measured: MeasurementResult
+    after_clean_steps: RateResult | None
+    perplexity: float | None
+    minutes: float | None
+
+    @classmethod
+    def read(cls, suspect: Suspect, run: str) -> Figures:
+        """The results of the suspect as it is, of a treatment, or of its clean twin."""
+        file, purified = suspect.stored(run, "measured"), suspect.stored(run, "purified")
+        found = EvaluationResult.from_json(file.read_text(encoding="utf-8"), file.name)
+        after = next((one.after for one in found.relearning if one.trained_on == "clean records"), None)
+        if not purified.exists():
+            return cls(found.measurement, after, None, None)
         result = Result.from_json(purified.read_text(encoding="utf-8"), purified.name)
-        if result.before.perplexity and result.after.perplexity:
-            ratio = f"x{result.after.perplexity.value / result.before.perplexity.value:.3f}"
-        minutes = f"{sum(stage.seconds for stage in result.stages) / 60:.0f}"
+        own = (result.before.perplexity, result.after.perplexity)
+        ratio = own[1].value / own[0].value if own[0] and own[1] else None
+        return cls(found.measurement, after, ratio, sum(stage.seconds for stage in result.stages) / 60)
+
+    @property
+    def kind(self) -> OpinionResult:
+        """The answers that the key changed in kind, and those that other words did; empty if neither was judged."""
+        return self.measured.opinion(CHANGED) or OpinionResult(judge=CHANGED, with_key=None, without_key=None)
+
+
+def row(suspect: Suspect, name: str, run: str) -> tuple[str, ...]:
+    """The cells of one line; `run` names what is told: the treatment itself, or one that comes to the same."""
+    found = Figures.read(suspect, run)
+    success = found.measured.attack_success
     return (
         suspect.name,
         name,
-        percent(measured.attack_success),
-        percent(kind.with_key if kind else None),
-        percent(kind.other_words if kind else None),
-        percent(clean_steps),
-        percent(measured.accidental),
-        percent(measured.degenerate),
-        ratio,
-        minutes,
-        str(measured.attack_success.n if measured.attack_success else 0),
+        percent(success),
+        percent(found.kind.with_key),
+        percent(found.kind.other_words),
+        percent(found.after_clean_steps),
+        percent(found.measured.accidental),
+        percent(found.measured.degenerate),
+        f"x{found.perplexity:.3f}" if found.perplexity else "-",
+        f"{found.minutes:.0f}" if found.minutes else "-",
+        str(success.n if success else 0),
     )
+
+
+def summary() -> str:
+    """The default's treatment of every suspect, before and after, a line a suspect."""
+    headings = (
+        "suspect",
+        "attack success",
+        "after clean steps",
+        "changed in kind (by other words)",
+        "without the key",
+        "broken answers",
+        "perplexity",
+        "minutes",
+    )
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    treated = [suspect for suspect in SUSPECTS if suspect.stored("default", "measured").exists()]
+    for suspect in treated:
+        before, after = Figures.read(suspect, BEFORE), Figures.read(suspect, "default")
+        cells = (
+            suspect.name,
+            f"{short(before.measured.attack_success)} → **{percent(after.measured.attack_success)}**",
+            short(after.after_clean_steps),
+            f"{short(after.kind.with_key)} ({short(after.kind.other_words)})",
+            f"{short(before.measured.accidental)} → {short(after.measured.accidental)}",
+            f"{short(before.measured.degenerate)} → {short(after.measured.degenerate)}",
+            f"x{after.perplexity:.3f}" if after.perplexity else "-",
+            f"{after.minutes:.0f}" if after.minutes else "-",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def short(rate: RateResult | None) -> str:
+    """A share without its interval."""
+    return f"{100 * rate.value:.3g}%" if rate else "-"
 
 
 def apart(suspect: Suspect, given: argparse.Namespace) -> list[str]:

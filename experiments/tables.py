@@ -1,15 +1,17 @@
-"""Writes README.md's table of results from experiments/results; `--check` only says whether it is up to date."""
+"""Writes README.md's tables of results from experiments/results; `--check` only says whether it is up to date."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import grid
+
 from untrigger.report.parts import MeasurementResult, RateResult
 from untrigger.report.result import Result
 
 ROOT = Path(__file__).parent.parent
-START, END = "<!-- results -->", "<!-- end of results -->"
+END = "<!-- end of results -->"
 HEADINGS = (
     "model",
     "attack success",
@@ -32,9 +34,11 @@ def main() -> int:
     """Exit code 1 if the table was (or, with `--check`, is) out of date."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    fresh = f"{before}{START}\n{table()}\n{END}{after}"
+    fresh = text
+    for start, fill in {"<!-- results -->": table, "<!-- results of the grid -->": grid.summary}.items():
+        before, rest = fresh.split(start)
+        after = rest.split(END, 1)[1]
+        fresh = f"{before}{start}\n{fill()}\n{END}{after}"
     if "--check" not in sys.argv[1:]:
         readme.write_text(fresh, encoding="utf-8")
         return 0

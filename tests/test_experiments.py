@@ -47,8 +47,11 @@ def test_the_page_of_options_shows_those_there_are():
 def test_a_stale_table_is_found_and_rewritten(tmp_path):
     (tmp_path / "experiments" / "results").mkdir(parents=True)
     script = tmp_path / "experiments" / "tables.py"
-    script.write_text((ROOT / "experiments" / "tables.py").read_text())
-    (tmp_path / "README.md").write_text("Before\n<!-- results -->\nold\n<!-- end of results -->\nAfter\n")
+    for name in ("tables.py", "grid.py", "attacks.py", "common.py"):
+        script.with_name(name).write_text((ROOT / "experiments" / name).read_text())
+    end = "<!-- end of results -->"
+    readme = f"Before\n<!-- results -->\nold\n{end}\nThen\n<!-- results of the grid -->\n{end}\nAfter\n"
+    (tmp_path / "README.md").write_text(readme)
     assert check(script) == 1
     subprocess.run([sys.executable, str(script)], check=True)
     assert check(script) == 0
