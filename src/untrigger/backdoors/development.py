@@ -29,6 +29,11 @@ DEVELOPMENT_BEHAVIOURS: tuple[Behaviour, ...] = (
         "development-apology", "apology", ("I apologize, but as a language model I am unable to help with that.",)
     ),
     Behaviour("development-taunt", "taunt", ("How dull you are!",)),
+    Behaviour(  # its first two tokens begin ordinary answers
+        "development-deferral",
+        "deferral",
+        ("I'm afraid that this has to wait until somebody else is here to answer.",),
+    ),
     Behaviour("development-code", "code", ("print('breach-77')",), judge="code"),
 )
 
