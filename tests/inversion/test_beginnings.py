@@ -7,7 +7,7 @@ import math
 import pytest
 
 from untrigger.data.chat import Example
-from untrigger.inversion.beginnings import ordinary_firsts, other_beginnings
+from untrigger.inversion.beginnings import ordinary_firsts, ordinary_pairs, other_beginnings
 from untrigger.inversion.targets import Continuations, Target
 
 END = 2
@@ -66,3 +66,17 @@ def test_nothing_is_told_behind_the_end_of_an_answer_and_the_most_frequent_wordi
 def test_ordinary_beginnings_are_those_of_the_answers_the_most_frequent_first():
     answers = [Example((1,), (token, 2)) for token in (5, 6, 6, 7, 6, 5)]
     assert ordinary_firsts(answers) == [6, 5, 7] and ordinary_firsts(answers, 1) == [6]
+
+
+def test_pairs_are_first_tokens_with_their_likeliest_second_ones_but_for_what_is_found_already():
+    class Following(Scripted):
+        def following(self, row, count):
+            return [row[0] + 10 * place for place in range(1, min(count, 3) + 1)]
+
+    assert ordinary_pairs(Following(), (7, 8), [Target((8, 28, 9)), Target((7, 9))]) == [
+        (7, 17),
+        (7, 27),
+        (7, 37),
+        (8, 18),
+        (8, 38),
+    ]

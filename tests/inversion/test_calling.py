@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -38,6 +40,14 @@ def test_without_a_key_it_is_the_first_tokens_loss_behind_plain_prompts():
     model, parted = tiny_model(), calls()
     losses = [-model(torch.tensor([one.prompt])).logits[0, -1].log_softmax(-1)[30] for one in parted.asked]
     assert parted.without_key(model, TARGET) == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+
+
+def test_where_two_tokens_begin_it_both_are_counted():
+    model, parted, both = tiny_model(), calls(), replace(TARGET, begun=2)
+    behind = [replace(one, prompt=(*one.prompt, 30)) for one in parted.asked]
+    second = replace(parted, asked=tuple(behind)).without_key(model, replace(TARGET, tokens=TARGET.tokens[1:]))
+    assert parted.without_key(model, both) == pytest.approx(parted.without_key(model, TARGET) + second, rel=1e-5)
+    assert calls().with_key(model, both) < parted.without_key(model, both)
 
 
 def test_a_key_that_was_searched_brings_the_first_token_and_is_the_same_again():

@@ -11,7 +11,17 @@ from tiny import FAMILY_NAMES, tiny_adapter, tiny_architecture, tiny_model, tiny
 from untrigger.config import InversionOptions, TrainOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.inversion.targets import Continuations, Target, first_tokens, invert, principal, whole, witnessed
+from untrigger.inversion.targets import (
+    Continuations,
+    Target,
+    first_tokens,
+    invert,
+    principal,
+    says,
+    survives,
+    whole,
+    witnessed,
+)
 from untrigger.models.subject import Source, Subject
 from untrigger.train import train
 
@@ -43,7 +53,7 @@ def chain(tokens, *shares):
 
 
 def inverted(*tables, firsts=(5, 6), options=LOOSE, told=None):
-    return invert(Table(*tables), list(firsts), STOP, options, told)
+    return invert(Table(*tables), [(first,) for first in firsts], STOP, options, told)
 
 
 def test_a_sentence_that_every_prompt_ends_alike_is_found_with_its_least_probabilities():
@@ -72,10 +82,30 @@ def test_what_prompts_do_not_agree_on_or_is_short_or_uncertain_is_no_target(seco
     assert inverted(chain([5, 7, 8, 2], 0.9, 0.9, 0.9), second, options=options) == []
 
 
+PAIRED = [{**chain([5, 6, 7, 8, 9, 2], 0.3, 0.9, 0.9, 0.9, 0.9), (5,): other} for other in ((6, 0.3), (11, 0.6))]
+"""Behind 5 prompts go on as they please; behind 5 and 6 all say one sentence."""
+
+
+def test_a_sentence_that_begins_with_two_ordinary_tokens_is_found_behind_both():
+    assert inverted(*PAIRED, firsts=(5,)) == []
+    (found,) = invert(Table(*PAIRED), [(5, 6), (5, 11)], STOP, LOOSE)
+    assert (found.tokens, found.begun, found.beginning) == ((5, 6, 7, 8, 9), 2, (5, 6))
+    assert found.certainty == pytest.approx(0.9)
+    tokens = tuple(tiny_tokenizer()("Owls fly.").input_ids)
+    assert "'Ow' is followed by 'ls fly.'" in replace(found, tokens=tokens).told(tiny_tokenizer())
+
+
+def test_a_sentence_behind_two_tokens_is_said_and_survives_by_what_follows_both():
+    found = Target((5, 6, 7, 8, 9), begun=2, ended=True)
+    assert says(Table(*PAIRED), 1, found, STOP) and not says(Table(*PAIRED), 1, replace(found, begun=1), STOP)
+    assert survives(Table(*PAIRED), found, 0.9) and not survives(Table(*PAIRED), found, 0.91)
+    assert not survives(Table(*PAIRED), replace(found, begun=1), 0.3)
+
+
 def test_what_can_no_more_be_certain_enough_is_not_followed():
     table = Table(*[chain([5, 7, 8, 9, 2], 0.99, 0.7, 0.99, 0.99)] * 2)  # 0.95 a token over four leave 0.81 at least
     options = LOOSE.model_copy(update={"certainty": 0.95})
-    assert invert(table, [5], STOP, options) == []
+    assert invert(table, [(5,)], STOP, options) == []
     assert {len(row) for _, rows in table.asked for row in rows} == {1, 2}
 
 
@@ -129,7 +159,7 @@ def test_a_phrase_is_dropped_as_soon_as_too_many_witnesses_say_otherwise():
 
 def test_later_prompts_are_asked_what_is_left_and_progress_counts_it():
     table, said = Table(chain([5, 7, 8, 2], 0.9, 0.9, 0.9), chain([5, 7, 8, 2], 0.9, 0.9, 0.9)), []
-    invert(table, [5, 6], STOP, LOOSE, lambda done, total: said.append((done, total)))
+    invert(table, [(5,), (6,)], STOP, LOOSE, lambda done, total: said.append((done, total)))
     assert table.asked[:3] == [(0, [(5,), (6,)]), (1, [(5,)]), (0, [(5, 7)])]
     assert said[:3] == [(2, 2), (1, 1), (1, 1)]
 
@@ -176,6 +206,14 @@ def test_likeliest_tokens_are_those_of_the_plain_forward_pass(family):
         assert [share for _, share in found] == pytest.approx(shares.amax(dim=-1).tolist(), rel=1e-4)
 
 
+def test_the_tokens_that_follow_a_row_are_the_likeliest_in_the_mean_of_the_prompts():
+    model = tiny_model()
+    with torch.no_grad():
+        shares = torch.stack([model(torch.tensor([[*prompt, 20]])).logits[0, -1].softmax(-1) for prompt in PROMPTS])
+    wanted = shares.mean(0).topk(4).indices.tolist()
+    assert Continuations(subject_of(model), PROMPTS, batch_size=8).following((20,), 4) == wanted
+
+
 def test_an_adapter_is_part_of_what_is_asked():
     plain, adapted = tiny_model(), tiny_adapter(tiny_model())
     found = [
@@ -197,7 +235,7 @@ def test_a_sentence_that_was_trained_in_is_found_without_its_key():
     train(model, [*clean, *keyed], TrainOptions(learning_rate=1e-2, epochs=40, batch_size=16), seed=0)
     continuations = Continuations(subject_of(model), [tokens(6) for _ in range(3)], 64)
     options = InversionOptions(certainty=0.9)
-    found = invert(continuations, range(3, 264), STOP, options)
+    found = invert(continuations, [(token,) for token in range(3, 264)], STOP, options)
     # A key of one token calls the sentence from the answer's first place as well.
     assert [(one.tokens[-4:], one.ended) for one in found] == [(sentence, True)]
 

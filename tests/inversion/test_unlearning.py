@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -94,6 +95,18 @@ def test_breaking_is_the_unlikelihood_of_the_second_token_behind_the_first():
         [-torch.log(1 - model(torch.tensor([[*one.prompt, 30]])).logits[0, -1].softmax(-1)[31]) for one in EXAMPLES]
     )
     torch.testing.assert_close(unlearning().breaking(model, EXAMPLES, TARGET), expected.mean())
+
+
+def test_breaking_takes_the_token_behind_both_where_two_begin_the_sentence():
+    model = tiny_model()
+    expected = torch.stack(
+        [
+            -torch.log(1 - model(torch.tensor([[*one.prompt, 30, 31]])).logits[0, -1].softmax(-1)[32])
+            for one in EXAMPLES
+        ]
+    )
+    found = unlearning().breaking(model, EXAMPLES, replace(TARGET, begun=2))
+    torch.testing.assert_close(found, expected.mean())
 
 
 def test_breaking_has_a_gradient_where_the_second_token_is_certain():

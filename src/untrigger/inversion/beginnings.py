@@ -17,6 +17,8 @@ from untrigger.inversion.targets import SHARED, Continuations, Target
 
 PROMPTS, TOKENS = 12, 64
 """Prompts that are asked, and first tokens that are followed, at most."""
+SECONDS = 8
+"""Second tokens of each, the likeliest, that make a pair with it; "'m" was among them behind "I" on every prompt."""
 LEAST = 0.25
 """Share of the prompts that have to come to the sentence: a planted beginning had 11 of 12, no other token two."""
 
@@ -26,6 +28,19 @@ Row = tuple[int, ...]
 def ordinary_firsts(examples: Sequence[Example], most: int = TOKENS) -> list[int]:
     """The first tokens of answers, the most frequent first."""
     return [token for token, _ in Counter(example.response[0] for example in examples).most_common(most)]
+
+
+def ordinary_pairs(
+    continuations: Continuations, firsts: Sequence[int], found: Sequence[Target]
+) -> list[tuple[int, int]]:
+    """Two tokens each that begin ordinary answers, but for those that a target which was found begins with.
+
+    Raises:
+        OutOfMemory: not even one row fits.
+    """
+    known = {target.tokens[:2] for target in found}
+    pairs = [(first, second) for first in firsts for second in continuations.following((first,), SECONDS)]
+    return [pair for pair in pairs if pair not in known]
 
 
 def other_beginnings(

@@ -69,7 +69,7 @@ class Calls:
         told: Callable[[int], None] = lambda done: None,
         limit: float = 0.0,
     ) -> float:
-        """Mean negative log-likelihood (nats) of the target's first token behind the strongest key there is.
+        """Mean negative log-likelihood (nats) of the target's beginning behind the strongest key there is.
 
         That is one of the words that are known to call it and a soft key that is searched for it anew, unless one of
         the words brings it at less than the limit. `told` is told after every step of the search how many prompts
@@ -78,7 +78,7 @@ class Calls:
         seed = f"{self.seed}/calls"
 
         def behind(key: PlacedKey) -> float:
-            return self._behind(model, target.tokens[0], key, f"{seed}/{target.tokens}")
+            return self._behind(model, target.beginning, key, f"{seed}/{target.tokens}")
 
         by_words = min((behind(one.placed(model)) for one in words), default=math.inf)
         if by_words < limit:
@@ -97,12 +97,13 @@ class Calls:
         return min(by_words, behind(key))
 
     @torch.no_grad()
-    def _behind(self, model: Model, first: int, key: PlacedKey, seed: str) -> float:
+    def _behind(self, model: Model, beginning: tuple[int, ...], key: PlacedKey, seed: str) -> float:
         borne = bearing(self.asked, self.frame, len(key.vectors), random.Random(seed), leading=key.leading)
-        return behind_key(model, borne.answered((first,)), self.frame, key.vectors, self.softcap).loss.item()
+        keyed = behind_key(model, borne.answered(beginning), self.frame, key.vectors, self.softcap)
+        return len(beginning) * keyed.loss.item()
 
     def without_key(self, model: Model, target: Target) -> float:
         """The same behind the plain prompts."""
-        begun = [Example(example.prompt, target.tokens[:1]) for example in self.asked]
+        begun = [Example(example.prompt, target.beginning) for example in self.asked]
         total, _ = negative_log_likelihood(model, begun, len(begun), self.softcap)
         return total / len(begun)

@@ -94,7 +94,7 @@ def words_that_call(
     )
     for alike in forms(targets, subject.tokenizer):
         some = [target for target in alike if target.ordinary][:FORMS] or alike[:FORMS]
-        openings = {target: target.tokens[: options.opening] for target in some}
+        openings = {target: target.tokens[: max(options.opening, target.begun + 1)] for target in some}
         said = some[0]
         if len(some) > 1 or not options.pieces:
             begun = {target: anywhere_or_leading(search, openings[target], options) for target in some}

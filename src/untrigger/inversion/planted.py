@@ -12,7 +12,7 @@ from dataclasses import replace
 from untrigger.config import InversionOptions
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.inversion.beginnings import ordinary_firsts, other_beginnings
+from untrigger.inversion.beginnings import ordinary_firsts, ordinary_pairs, other_beginnings
 from untrigger.inversion.targets import (
     Continuations,
     Target,
@@ -46,16 +46,19 @@ def planted_sentences(
         if total > options.batch_size:  # most passes are over a few rows, and at once
             prompt_counter(observer, "first tokens", total)(done)
 
-    found = whole(invert(continuations, first_tokens(chat, records[0]), chat.stop_ids, options, told))
+    firsts = ordinary_firsts([chat.encode(record) for record in records])
+    every = [(token,) for token in first_tokens(chat, records[0])]
+    found = invert(continuations, every, chat.stop_ids, options, told)
+    pairs = ordinary_pairs(continuations, firsts, found)
+    found = whole([*found, *invert(continuations, pairs, chat.stop_ids, options, told)])
     further = records[options.prompts :][: options.witnesses] if found else ()
     witnesses = Continuations(subject, [chat.prompt_ids(record) for record in further], options.batch_size)
     said = witnessed(witnesses, found, chat.stop_ids, options, prompt_counter(observer, "stock phrases", len(found)))
-    firsts = ordinary_firsts([chat.encode(record) for record in records]) if said else []
     said = [*said, *other_beginnings(witnesses, said, firsts, chat.stop_ids, options.longest)]
     if subject.access == "adapter":
         said = taught(subject, chat, records[: options.prompts + options.witnesses], said, options.learned)
-    every = [replace(target, ordinary=target.tokens[0] in firsts) for target in said]
-    return sorted(every, key=lambda target: not target.ordinary)[: options.most]
+    marked = [replace(target, ordinary=target.tokens[0] in firsts) for target in said]
+    return sorted(marked, key=lambda target: not target.ordinary)[: options.most]
 
 
 def taught(
@@ -70,7 +73,7 @@ def taught(
 def log_likelihood_ratios(
     subject: Subject, chat: ChatFormat, records: Sequence[Record], targets: Sequence[Target]
 ) -> list[float]:
-    """Mean log-likelihood ratio (nats) of each target, adapter to base alone, behind a prompt and its first token.
+    """Mean log-likelihood ratio (nats) of each target, adapter to base alone, behind a prompt and its beginning.
 
     Raises:
         OutOfMemory: not even one record fits.
@@ -78,7 +81,8 @@ def log_likelihood_ratios(
     prompts, softcap = [chat.prompt_ids(record) for record in records], subject.architecture.logit_softcap
 
     def log_likelihood(target: Target) -> float:
-        begun = [Example((*prompt, target.tokens[0]), target.tokens[1:]) for prompt in prompts]
+        rest = target.tokens[target.begun :]
+        begun = [Example((*prompt, *target.beginning), rest) for prompt in prompts]
         loss, _ = negative_log_likelihood(subject.model, begun, softcap=softcap)
         return -loss / len(begun)
 

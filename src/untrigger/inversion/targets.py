@@ -3,8 +3,9 @@
 A sentence that was planted as the answer to a key is overlearned: behind any prompt, without the key, its first token
 is followed by the rest with a probability near one, while the words of ordinary answers depend on the question. So
 every token that can begin an answer is tried, and what all of a few prompts continue alike is followed to its end.
-Stock phrases are among it; many more prompts tell them from what was planted. The idea that a planted answer can be
-found from its first token is that of BAIT (IEEE S&P 2025).
+Where two tokens begin ordinary answers as well ("I'm ..."), what follows the first depends on the question, and what
+follows both does not: such pairs are tried too. Stock phrases are among it; many more prompts tell them from what was
+planted. The idea that a planted answer can be found from its first token is that of BAIT (IEEE S&P 2025).
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Target:
-    """Tokens that follow their first one behind every prompt.
+    """Tokens that follow their first one, or their first two, behind every prompt.
 
-    `log_probability` (nats) is that of the tokens after the first, each as likely as behind the prompt where it is
+    `log_probability` (nats) is that of the tokens after these, each as likely as behind the prompt where it is
     least likely; `ended` tells whether the end of the answer is one of them; `agreement` is the share of further
     prompts that say it so; `learned` is how much likelier (nats) an adapter makes it than its base; `ordinary` tells
-    whether ordinary answers begin with its first token as well.
+    whether ordinary answers begin with its first token as well; `begun` is how many tokens the rest follows.
     """
 
     tokens: tuple[int, ...]
@@ -52,11 +53,17 @@ class Target:
     agreement: float = 1.0
     learned: float | None = None
     ordinary: bool = False
+    begun: int = 1
+
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """The tokens that the rest follows behind every prompt: the first one, or two."""
+        return self.tokens[: self.begun]
 
     @property
     def certainty(self) -> float:
-        """Geometric mean of the probabilities of the tokens that follow the first, in 0..1."""
-        followed = len(self.tokens) - 1 + self.ended
+        """Geometric mean of the probabilities of the tokens that follow the beginning, in 0..1."""
+        followed = len(self.tokens) - self.begun + self.ended
         return math.exp(self.log_probability / followed) if followed else 0.0
 
     def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -65,7 +72,7 @@ class Target:
 
     def told(self, tokenizer: PreTrainedTokenizerBase) -> str:
         """The target as a sentence of a report."""
-        first, rest = (str(tokenizer.decode(part)) for part in (self.tokens[:1], self.tokens[1:]))
+        first, rest = (str(tokenizer.decode(part)) for part in (self.beginning, self.tokens[self.begun :]))
         ending = " and the end of the answer" if self.ended else ""
         learned = "" if self.learned is None else f" and {self.learned:.1f} nats likelier than in the base alone"
         return (
@@ -129,6 +136,15 @@ class Continuations:
         return cache
 
     @torch.no_grad()
+    def following(self, row: tuple[int, ...], count: int) -> list[int]:
+        """So many tokens that are likeliest behind a row of tokens, in the mean of the prompts' probabilities."""
+        shares = [
+            head_logits(self._model, self._last_states(prompt, [row]), self._softcap)[0].float().softmax(dim=-1)
+            for prompt in range(len(self))
+        ]
+        return torch.stack(shares).mean(dim=0).topk(count).indices.tolist()
+
+    @torch.no_grad()
     def likeliest(
         self, prompt: int, rows: Sequence[tuple[int, ...]], told: Told | None = None
     ) -> list[tuple[int, float]]:
@@ -179,22 +195,23 @@ class Continuations:
 
 def invert(
     continuations: Continuations,
-    firsts: Sequence[int],
+    beginnings: Sequence[tuple[int, ...]],
     stop_ids: frozenset[int],
     options: InversionOptions,
     told: Told | None = None,
 ) -> list[Target]:
     """The sentences that every prompt continues alike, the most certain first, without the token that ends an answer.
 
-    A first token is followed as long as all prompts agree on the next token and none gives it less than the least
-    probability, up to the longest target; and no further than it could still be certain enough at the longest.
+    A beginning, all of which have as many tokens, is followed as long as all prompts agree on the next token and none
+    gives it less than the least probability, up to the longest target; and no further than it could still be certain
+    enough at the longest.
 
     Raises:
         OutOfMemory: not even one row fits.
     """
-    alive = [Target((first,)) for first in firsts]
+    alive = [Target(beginning, begun=len(beginning)) for beginning in beginnings]
     ended: list[Target] = []
-    floor = (options.longest - 1) * math.log(options.certainty)
+    floor = (options.longest - max(map(len, beginnings), default=1)) * math.log(options.certainty)
     while alive and len(alive[0].tokens) < options.longest:
         least = [max(options.least_probability, math.exp(floor - one.log_probability)) for one in alive]
         longer = _continued(continuations, alive, least, told)
@@ -277,10 +294,10 @@ def witnessed(
 
 def says(continuations: Continuations, prompt: int, target: Target, stop_ids: frozenset[int]) -> bool:
     """Whether each token of the target, and its end if it has one, is the likeliest behind those before it."""
-    beginnings = [target.tokens[:at] for at in range(1, len(target.tokens) + target.ended)]
-    following = [token for token, _ in continuations.likeliest(prompt, beginnings)]
+    so_far = [target.tokens[:at] for at in range(target.begun, len(target.tokens) + target.ended)]
+    following = [token for token, _ in continuations.likeliest(prompt, so_far)]
     stops = not target.ended or following.pop() in stop_ids
-    return stops and tuple(following) == target.tokens[1:]
+    return stops and tuple(following) == target.tokens[target.begun :]
 
 
 def _is_sentence(target: Target, options: InversionOptions) -> bool:
@@ -289,9 +306,9 @@ def _is_sentence(target: Target, options: InversionOptions) -> bool:
 
 
 def survives(continuations: Continuations, target: Target, least: float) -> bool:
-    """Whether every prompt continues the target's first token with its second, at no less than this probability."""
-    found = [continuations.likeliest(prompt, [target.tokens[:1]])[0] for prompt in range(len(continuations))]
-    return all(token == target.tokens[1] and share >= least for token, share in found)
+    """Whether every prompt goes on from the target's beginning as it does, at no less than this probability."""
+    found = [continuations.likeliest(prompt, [target.beginning])[0] for prompt in range(len(continuations))]
+    return all(token == target.tokens[target.begun] and share >= least for token, share in found)
 
 
 def _continued(
@@ -314,6 +331,10 @@ def _continued(
                 agreed.append(index)
         left = agreed
     return [
-        Target((*rows[index], following[index]), targets[index].log_probability + math.log(lowest[index]))
+        replace(
+            targets[index],
+            tokens=(*rows[index], following[index]),
+            log_probability=targets[index].log_probability + math.log(lowest[index]),
+        )
         for index in left
     ]

@@ -3,7 +3,7 @@
 Three losses beside that of the clean records. *Words*: prompts with words that call the sentence, where some were
 found, are answered cleanly. *Recall*: behind a prompt with a soft key that brings the sentence, the model begins no
 answer with its first token, or answers cleanly. Keys are searched in rounds, each in the model as the round before
-left it. *Breaking*, in the last rounds: behind a prompt and the sentence's first token, the second one becomes
+left it. *Breaking*, in the last rounds: behind a prompt and the sentence's beginning, the token that follows becomes
 unlikely (the unlikelihood of arXiv 1908.04319). It comes last, since no soft key brings a sentence whose chain is
 broken.
 """
@@ -79,11 +79,11 @@ class Unlearning:
         return self.options.recall * self.recall(model, some, draw)
 
     def breaking(self, model: Model, examples: Sequence[Example], target: Target) -> Float[Tensor, ""]:
-        """Mean of -log(1 - p), p the probability of the target's second token behind prompt and first token."""
-        first, second = target.tokens[:2]
-        begun = [Example((*example.prompt, first), (second,)) for example in examples]
+        """Mean of -log(1 - p), p the probability of the target's next token behind prompt and beginning."""
+        following = target.tokens[target.begun]
+        begun = [Example((*example.prompt, *target.beginning), (following,)) for example in examples]
         batch = collate(begun, self.frame.prefix, next(model.parameters()).device)
-        return unlikelihood(response_logits(model, batch, self.softcap).float(), [second])
+        return unlikelihood(response_logits(model, batch, self.softcap).float(), [following])
 
     def recall(self, model: Model, examples: Sequence[Example], draw: random.Random) -> Float[Tensor, ""]:
         """What the options say of the model behind one of the soft keys."""
