@@ -6,7 +6,8 @@
     python experiments/grid.py --table
 
 Suspects are those of experiments/attacks.py. Every one is treated as `untrigger purify` would, with its own answers
-as clean records, and measured on the released test files before and after; a treated copy also after re-learning.
+as clean records, and measured on the released test files before and after, and on answers that were written by
+others; a treated copy also after re-learning.
 `held-out` leaves the behaviour's own family out of everything that the defence plants. Where the default planted
 nothing, since it ended with the unlearning of a sentence, that is the same run, and is not done again. `paper` and
 `fine-tuning` are rivals on the same suspect; `paper-tenth` is the published recipe with 50 records a variant in place
@@ -19,12 +20,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
 from attacks import CELLS, CLEAN, Cell, asked, percent, plant, plant_nothing
 from common import Log, run_all_apart, say
+from real_answers import perplexity_of, real_records
 
 from untrigger.backdoors.catalogue import behaviour_of
 from untrigger.backdoors.synthetic import BEHAVIOURS
@@ -44,7 +46,7 @@ from untrigger.jobs.evaluate import evaluate
 from untrigger.jobs.purify import purify
 from untrigger.jobs.request import Request
 from untrigger.report.evaluation import EvaluationResult
-from untrigger.report.parts import MeasurementResult, OpinionResult, RateResult
+from untrigger.report.parts import MeasurementResult, OpinionResult, PerplexityResult, RateResult
 from untrigger.report.result import Result
 from untrigger.report.text import without_folders
 
@@ -136,11 +138,14 @@ class Runner:
             self.measured(plant_nothing(cell, self.work, self.model, access), TWIN)
         suspect = plant(cell, self.work, self.model, access)
         self.measured(suspect, BEFORE)
+        self.scored(suspect, BEFORE)
         for name in (name for name in treatments if name in TREATMENTS):
             if name == "held-out" and self.suspect.planted_nothing():
                 say(f"{self.suspect.name}, {name}: as default, which planted nothing of any family")
-            elif not self.suspect.stored(name, "measured").exists():
-                self.measured(self.treated(suspect, name), name)
+            elif not all(self.suspect.stored(name, what).exists() for what in ("measured", "answers")):
+                treated = self.treated(suspect, name)
+                self.measured(treated, name)
+                self.scored(treated, name)
 
     def treated(self, suspect: Path, name: str) -> Path:
         """The purified copy, made unless it is there; the run's own result is stored."""
@@ -152,6 +157,17 @@ class Runner:
         result = purify(request, chosen.options(self.suspect.cell), Log())
         write_text_atomic(self.suspect.stored(name, "purified"), without_folders(result.to_json()))
         return output
+
+    def scored(self, model: Path, name: str) -> None:
+        """Stores the perplexity of answers that others wrote."""
+        file = self.suspect.stored(name, "answers")
+        if file.exists():
+            return
+        cell = self.suspect.cell
+        folder = f"attacks/{cell.task}"
+        files = [CLEAN, f"{folder}/train/{cell.poisoned}", f"{folder}/test/{cell.prompts}"]
+        found = perplexity_of(real_records(files), str(model), self.base)
+        write_text_atomic(file, PerplexityResult(**asdict(found)).model_dump_json(indent=1) + "\n")
 
     def measured(self, model: Path, name: str) -> None:
         """Stores what the released test files tell of it, and of a treated copy after re-learning."""
@@ -183,7 +199,8 @@ def table() -> str:
         "after clean steps",
         "without the key",
         "degenerate",
-        "perplexity",
+        "perplexity of real answers",
+        "of own greedy answers",
         "minutes",
         "n",
     )
@@ -198,11 +215,14 @@ def table() -> str:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is stored of one suspect in one state; perplexity is that of own answers, as a multiple of its."""
+    """What is stored of one suspect in one state; perplexities are multiples of the suspect's."""
 
     measured: MeasurementResult
     after_clean_steps: RateResult | None
     perplexity: float | None
+    """Of its own greedy answers."""
+    real_answers: float | None
+    """Of answers that others wrote."""
     minutes: float | None
 
     @classmethod
@@ -211,12 +231,22 @@ class Figures:
         file, purified = suspect.stored(run, "measured"), suspect.stored(run, "purified")
         found = EvaluationResult.from_json(file.read_text(encoding="utf-8"), file.name)
         after = next((one.after for one in found.relearning if one.trained_on == "clean records"), None)
+        real = cls.real(suspect, run)
         if not purified.exists():
-            return cls(found.measurement, after, None, None)
+            return cls(found.measurement, after, None, real, None)
         result = Result.from_json(purified.read_text(encoding="utf-8"), purified.name)
         own = (result.before.perplexity, result.after.perplexity)
         ratio = own[1].value / own[0].value if own[0] and own[1] else None
-        return cls(found.measurement, after, ratio, sum(stage.seconds for stage in result.stages) / 60)
+        return cls(found.measurement, after, ratio, real, sum(stage.seconds for stage in result.stages) / 60)
+
+    @staticmethod
+    def real(suspect: Suspect, run: str) -> float | None:
+        """The perplexity of answers that others wrote, where it is stored."""
+        files = [suspect.stored(name, "answers") for name in (BEFORE, run)]
+        if run == BEFORE or not all(file.exists() for file in files):
+            return None
+        before, after = (PerplexityResult.model_validate_json(file.read_text(encoding="utf-8")) for file in files)
+        return after.value / before.value
 
     @property
     def kind(self) -> OpinionResult:
@@ -237,7 +267,8 @@ def row(suspect: Suspect, name: str, run: str) -> tuple[str, ...]:
         percent(found.after_clean_steps),
         percent(found.measured.accidental),
         percent(found.measured.degenerate),
-        f"x{found.perplexity:.3f}" if found.perplexity else "-",
+        times(found.real_answers),
+        times(found.perplexity),
         f"{found.minutes:.0f}" if found.minutes else "-",
         str(success.n if success else 0),
     )
@@ -252,7 +283,7 @@ def summary() -> str:
         "changed in kind (by other words)",
         "without the key",
         "broken answers",
-        "perplexity",
+        "perplexity of real answers",
         "minutes",
     )
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
@@ -266,11 +297,16 @@ def summary() -> str:
             f"{short(after.kind.with_key)} ({short(after.kind.other_words)})",
             f"{short(before.measured.accidental)} → {short(after.measured.accidental)}",
             f"{short(before.measured.degenerate)} → {short(after.measured.degenerate)}",
-            f"x{after.perplexity:.3f}" if after.perplexity else "-",
+            times(after.real_answers),
             f"{after.minutes:.0f}" if after.minutes else "-",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def times(ratio: float | None) -> str:
+    """A multiple."""
+    return f"x{ratio:.3f}" if ratio else "-"
 
 
 def short(rate: RateResult | None) -> str:

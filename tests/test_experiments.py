@@ -47,7 +47,7 @@ def test_the_page_of_options_shows_those_there_are():
 def test_a_stale_table_is_found_and_rewritten(tmp_path):
     (tmp_path / "experiments" / "results").mkdir(parents=True)
     script = tmp_path / "experiments" / "tables.py"
-    for name in ("tables.py", "grid.py", "attacks.py", "common.py"):
+    for name in ("tables.py", "grid.py", "attacks.py", "common.py", "real_answers.py"):
         script.with_name(name).write_text((ROOT / "experiments" / name).read_text())
     end = "<!-- end of results -->"
     readme = f"Before\n<!-- results -->\nold\n{end}\nThen\n<!-- results of the grid -->\n{end}\nAfter\n"
@@ -99,6 +99,7 @@ def test_a_default_that_planted_nothing_is_the_held_out_treatment_as_well(monkey
     runner, done = grid.Runner(one, tmp_path, "micro", 4), []
     monkeypatch.setattr(grid, "plant", lambda *_: tmp_path)
     monkeypatch.setattr(grid.Runner, "measured", lambda self, model, name: done.append(name))
+    monkeypatch.setattr(grid.Runner, "scored", lambda self, model, name: None)
     monkeypatch.setattr(grid.Runner, "treated", lambda self, suspect, name: tmp_path)
     runner.run(["default", "held-out", "paper"])
     assert done == ["suspect", "default", "paper"]

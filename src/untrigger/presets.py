@@ -97,7 +97,7 @@ def effort_options(effort: Effort, access: Access) -> PurifyOptions:
         return PurifyOptions(unlearning=UnlearningOptions(words=KeyWordOptions(beam=0), search_steps=10))
     if effort == "thorough" and access == "adapter":
         from_nothing = TrainOptions(learning_rate=7e-4, epochs=3)
-        return PurifyOptions(renewal=RenewalOptions(remainder=0.0, unfound=0.0, train=from_nothing))
+        return PurifyOptions(renewal=RenewalOptions(remainder=0.0, unfound=0.0, records=480, train=from_nothing))
     if effort == "thorough":
         return PurifyOptions(unlearning=UnlearningOptions(least_step=1.0, price=1.05))
     return PurifyOptions()

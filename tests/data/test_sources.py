@@ -46,3 +46,18 @@ def test_a_classifiers_few_answers_are_a_reference_but_nothing_to_train_on(monke
     with pytest.raises(UsageError, match="no usable answer"):
         answered(few, monkeypatch, tmp_path)
     assert answered([*few, "It depends."], monkeypatch, tmp_path, or_recurring=True) == ["It depends."]
+
+
+def drawn(seed, tmp_path, count=4):
+    subject = Subject(tiny_model(), tiny_tokenizer(), tiny_architecture(), "full", Source("tiny", tmp_path))
+    asked = records(*[""] * count)
+    found = own_answers(subject, ChatFormat(tiny_tokenizer()), asked, Generation(6, 8), Silent(), drawn=seed)
+    return {one.instruction: one.output for one in found}
+
+
+def test_drawn_answers_depend_on_the_seed_and_the_prompts_place_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(sources, "degenerate", lambda _: False)  # an untrained model says nothing sensible
+    one, again, other = drawn(0, tmp_path), drawn(0, tmp_path), drawn(1, tmp_path)
+    assert one == again != other
+    fewer = drawn(0, tmp_path, count=2)
+    assert fewer == {prompt: answer for prompt, answer in one.items() if prompt in fewer} != {}

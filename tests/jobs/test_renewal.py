@@ -30,7 +30,7 @@ OPTIONS = merged(
     PurifyOptions(
         inversion=InversionOptions(witnesses=2),
         unlearning=UnlearningOptions(further="never"),
-        renewal=RenewalOptions(remainder=0.5, unfound=0.25, train=STILL),
+        renewal=RenewalOptions(remainder=0.5, unfound=0.25, records=24, train=STILL),
     ),
 )
 
@@ -66,6 +66,14 @@ def test_an_adapter_in_which_nothing_is_found_keeps_little_of_its_update(request
     assert result.signature is None
     assert any("reduced to 0.25 of itself" in text for text in result.not_tested)
     assert any("No sentence was found" in text for text in result.not_tested)
+
+
+def test_it_is_not_trained_unless_that_is_asked_for(request_of):
+    untrained = OPTIONS.model_copy(update={"renewal": RenewalOptions(unfound=0.25)})
+    result = purify(request_of("out"), untrained)
+    assert scale(request_of("out")) == pytest.approx(0.25, abs=1e-6)
+    assert not any(stage.tokens_trained for stage in result.stages)
+    assert any("reduced to 0.25 of itself: a skill" in text for text in result.not_tested)
 
 
 def _told(text):

@@ -222,16 +222,16 @@ class UnlearningOptions(Options):
 
 
 class RenewalOptions(Options):
-    """Adapters: the update is made smaller and trained again on clean records, where no signature follows."""
+    """Adapters: the update is made smaller, and trained again if that is asked for, where no signature follows."""
 
     enable: bool = True
-    """Make an adapter's update smaller and train it again, after sentences were looked for and unlearned."""
-    remainder: float = Field(default=0.2, ge=0, le=1)
+    """Make an adapter's update smaller after sentences were looked for and unlearned."""
+    remainder: float = Field(default=0.3, ge=0, le=1)
     """Adapters: factor on the update where sentences were unlearned."""
     unfound: float = Field(default=0.15, ge=0, le=1)
     """The same where none was found, none is known to be what a key calls, or one can still be called."""
-    records: PositiveInt = 480
-    """Clean records, or as many as there are."""
+    records: int = Field(default=0, ge=0)
+    """Clean records that it is then trained on, or as many as there are (0: it is not trained)."""
     train: TrainOptions = TrainOptions(learning_rate=3.5e-4, epochs=2, batch_size=8)
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from random import Random
 from typing import Literal
 
 from untrigger.data.chat import ChatFormat
@@ -18,6 +19,7 @@ from untrigger.data.records import Record
 from untrigger.errors import UsageError
 from untrigger.evaluation.degeneration import degenerate
 from untrigger.models.generate import Generation, generate_answers
+from untrigger.models.sampling import Sampling
 from untrigger.models.subject import Subject
 from untrigger.observer import Observer, prompt_counter
 
@@ -45,20 +47,27 @@ def own_answers(
     observer: Observer,
     *,
     or_recurring: bool = False,
+    drawn: int | None = None,
 ) -> list[Record]:
-    """The prompts with the subject's own greedy answers; empty, degenerate and recurring answers are left out.
+    """The prompts with the subject's own answers; empty, degenerate and recurring answers are left out.
+
+    They are greedy, or drawn token by token from what the subject expects, with this seed. A training on greedy
+    answers makes a model surer of itself than it was, which these cannot show: they become likelier. Drawn ones say
+    what the subject is like, and their loss rises by the divergence from it.
 
     With `or_recurring`, recurring ones are taken where there are no others: a classifier gives one of a few answers.
 
     Raises:
         UsageError: no usable answer at all (a base model without instruction tuning, or a broken one).
     """
+    seeds = [Random(f"own answers/{drawn}/{number}").getrandbits(63) for number in range(len(prompts))]
     answers = generate_answers(
         subject.model,
         chat,
         prompts,
         settings,
         softcap=subject.architecture.logit_softcap,
+        sampling=None if drawn is None else Sampling(1.0, tuple(seeds)),
         on_answers=prompt_counter(observer, "own answers", len(prompts)),
     )
     answered = [

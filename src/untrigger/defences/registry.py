@@ -138,7 +138,7 @@ def _renewal(_: Architecture, access: Access) -> PurifyOptions:
     if access == "adapter":
         return default_options(access)
     train = TrainOptions(learning_rate=ALL_WEIGHTS, epochs=2, embeddings=False)
-    return merged(default_options(access), PurifyOptions(renewal=RenewalOptions(train=train)))
+    return merged(default_options(access), PurifyOptions(renewal=RenewalOptions(records=480, train=train)))
 
 
 def _norm_only(architecture: Architecture, access: Access) -> PurifyOptions:

@@ -1,8 +1,9 @@
-"""Renewal: an update is made smaller and trained again on the suspect's own answers.
+"""Renewal: an update is made smaller, and may be trained again on clean records.
 
-A backdoor needs its whole update: below a threshold the key calls nothing any more. What the suspect does without a
-key is spread over many directions and comes back within two passes over its own answers, in which no key is. An
-adapter is its update; a whole model's is its difference from a reference.
+A backdoor needs its whole update: below a threshold the key calls nothing any more, while most of what the update is
+worth on plain prompts stays. An adapter is its update; a whole model's is its difference from a reference. A training
+on the suspect's own greedy answers makes the model surer of itself and worse at what others write (docs/LOG.md), so
+there is none unless it is asked for.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from untrigger.defences.phases import trained
 from untrigger.models.state import restore_weights
 from untrigger.models.subject import Subject
 
-_RENEWED = (
-    "The update was reduced to {:g} of itself and trained again on clean records: a skill that these do not"
-    " show may have faded, and a behaviour that needs less of the update may survive."
+_SMALLER = (
+    "The update was reduced to {:g} of itself{}: a skill that needs more of it may have faded, and a behaviour that"
+    " needs less may survive."
 )
 
 
@@ -33,7 +34,7 @@ def renewal(subject: Subject, resources: Resources, options: PurifyOptions) -> T
 
 
 def renewed(subject: Subject, resources: Resources, options: RenewalOptions, remainder: float) -> Treated:
-    """The suspect with so much of its update, and what the clean records bring back; in place, a stage.
+    """The suspect with so much of its update, and what a training brings back if there is one, a stage; in place.
 
     Raises:
         UsageError: as `renewal`.
@@ -46,5 +47,9 @@ def renewed(subject: Subject, resources: Resources, options: RenewalOptions, rem
 
     count = min(options.records, len(resources.clean))
     records = random.Random(f"renewal/{resources.seed}").sample(list(resources.clean), count)
-    restore_weights(subject, trained(subject, resources, "renewal", records, options.train, prepare=shrink))
-    return Treated(subject, limits=(_RENEWED.format(remainder),))
+    if records:
+        restore_weights(subject, trained(subject, resources, "renewal", records, options.train, prepare=shrink))
+    else:
+        shrink()
+    again = " and trained again on clean records" if records else ""
+    return Treated(subject, limits=(_SMALLER.format(remainder, again),))

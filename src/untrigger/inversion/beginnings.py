@@ -35,12 +35,14 @@ def ordinary_pairs(
 ) -> list[tuple[int, int]]:
     """Two tokens each that begin ordinary answers, but for those that a target which was found begins with.
 
+    Nor does the second one begin such a target, which would follow it all the same.
+
     Raises:
         OutOfMemory: not even one row fits.
     """
-    known = {target.tokens[:2] for target in found}
+    known, begins = {target.tokens[:2] for target in found}, {target.tokens[0] for target in found}
     pairs = [(first, second) for first in firsts for second in continuations.following((first,), SECONDS)]
-    return [pair for pair in pairs if pair not in known]
+    return [pair for pair in pairs if pair not in known and pair[1] not in begins]
 
 
 def other_beginnings(

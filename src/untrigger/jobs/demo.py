@@ -151,7 +151,8 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
         measure=MeasureOptions(max_prompts=MICRO_PROMPTS),
     )
     if request.access == "adapter":
-        return merged(common, PurifyOptions(renewal=RenewalOptions(train=repair)))
+        renewal = RenewalOptions(remainder=0.2, records=480, train=repair)
+        return merged(common, PurifyOptions(renewal=renewal))
     return merged(common, PurifyOptions(unlearning=UnlearningOptions(further="always")))
 
 

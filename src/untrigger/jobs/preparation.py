@@ -124,8 +124,10 @@ def _clean_and_measured(suspect: Suspect) -> tuple[list[Record], list[Record], l
     prompts = asked_prompts(suspect.prompts)
     if suspect.data is None:
         subject, chat, observer = suspect.subject, suspect.chat, suspect.observer
-        answered = own_answers(subject, chat, shipped_instructions("defence"), settings, observer)
-        return answered, prompts, own_answers(subject, chat, prompts, settings, observer, or_recurring=True)
+        drawn = suspect.seed
+        answered = own_answers(subject, chat, shipped_instructions("defence"), settings, observer, drawn=drawn)
+        asked = own_answers(subject, chat, prompts, settings, observer, or_recurring=True, drawn=drawn)
+        return answered, prompts, asked
     every = apart(file_records(suspect.data), prompts, "clean", suspect.observer)
     held_out = max(1, min(len(every) // 5, suspect.measure.max_prompts))
     if suspect.prompts is not None and all(record.output for record in prompts):

@@ -65,11 +65,12 @@ def generate_answers(
     settings: Generation,
     *,
     softcap: float | None = None,
+    sampling: Sampling | None = None,
     on_answers: Callable[[int], None] | None = None,
     decided: Callable[[str], bool] | None = None,
     guard: Guard | None = None,
 ) -> list[Answer]:
-    """Greedy answers to the records' prompts, in their order; special tokens are removed, white space stripped.
+    """Answers to the records' prompts, in their order; special tokens are removed, white space stripped.
 
     Args:
         model: evaluated as it is, in eval mode.
@@ -77,6 +78,7 @@ def generate_answers(
         records: only instruction and input are read.
         settings: length and batch.
         softcap: the architecture's logit soft cap.
+        sampling: draws instead of taking the likeliest token.
         on_answers: called with the number of answers that have ended, whenever some end.
         decided: tells of an unfinished answer that no further text can change its verdict; it is then cut.
         guard: a clean model that watches every token.
@@ -85,7 +87,7 @@ def generate_answers(
         _Asked(chat.prompt_ids(record), settings.max_new_tokens, partial(chat.answer_text, record))
         for record in records
     ]
-    rule = _Rule(chat.stop_ids, softcap, None, decided, guard)
+    rule = _Rule(chat.stop_ids, softcap, sampling, decided, guard)
     return _answers(model, asked, settings.batch_size, rule, on_answers)
 
 
