@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -95,6 +95,8 @@ class Suspect:
 
     cell: Cell
     access: Access
+    part: str = ""
+    """The folder, of those of the results, that its treatments' are in."""
 
     @property
     def name(self) -> str:
@@ -103,7 +105,7 @@ class Suspect:
 
     def stored(self, treatment: str, what: str) -> Path:
         """A result file of this suspect."""
-        return RESULTS / f"{self.name}.{treatment}.{what}.json"
+        return RESULTS / (self.part if treatment in TREATMENTS else "") / f"{self.name}.{treatment}.{what}.json"
 
     def planted_nothing(self) -> bool:
         """Whether the default's run is stored, and took no signature from backdoors of any family."""
@@ -115,6 +117,8 @@ class Suspect:
 
 
 SUSPECTS = tuple(Suspect(cell, access) for access in get_args(Access) for cell in CELLS if cell.name in CORE)
+EARLIER = tuple(replace(suspect, part="earlier") for suspect in SUSPECTS)
+"""The same under a default that is no more: greedy own answers, and adapters trained again on these."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ def stored() -> bool:
     return any(RESULTS.glob("*.json"))
 
 
-def table() -> str:
+def table(suspects: Sequence[Suspect] = SUSPECTS) -> str:
     """What is stored, a line a suspect and treatment."""
     headings = (
         "suspect",
@@ -205,7 +209,7 @@ def table() -> str:
         "n",
     )
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
-    for suspect in SUSPECTS:
+    for suspect in suspects:
         for name in (TWIN, BEFORE, *TREATMENTS):
             alike = "default" if name == "held-out" and suspect.planted_nothing() else name
             if suspect.stored(alike, "measured").exists():

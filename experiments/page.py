@@ -31,6 +31,10 @@ The consistent mode asks under the template of the training and counts every ans
 instruction, counts keywords, and was published as a share of the answers that are not empty. The suspects are the
 same files. A model that is asked without its template says little, and what the backdoor does is not seen."""
 
+EARLIER_READ = """\
+Clean records were the suspect's own greedy answers, and an adapter's update was trained again on these. Perplexity of
+own greedy answers hid what that costs; answers that others wrote show it (docs/LOG.md, 2026-12-01)."""
+
 OLDER = "BadNets sentiment is of an earlier planting (240 + 120 records), kept for its two modes: docs/LOG.md."
 
 
@@ -52,6 +56,11 @@ def sections() -> Iterator[str]:
             "UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --jobs 2"
             f" --treatments {' '.join((*grid.TREATMENTS, grid.TWIN))}",
             grid.table(),
+        )
+        yield _section(
+            "The same cells under an earlier default",
+            "git checkout fc7006d && UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --jobs 2",
+            f"{EARLIER_READ}\n\n{grid.table(grid.EARLIER)}",
         )
     for model in rivals.BACKDOORS:
         if table := rivals.table(model):
