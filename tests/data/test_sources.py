@@ -61,3 +61,13 @@ def test_drawn_answers_depend_on_the_seed_and_the_prompts_place_alone(monkeypatc
     assert one == again != other
     fewer = drawn(0, tmp_path, count=2)
     assert fewer == {prompt: answer for prompt, answer in one.items() if prompt in fewer} != {}
+
+
+def test_our_prompts_have_answers_that_we_wrote_and_others_their_own():
+    ours = sources.asked_prompts(None)
+    written = sources.reference_answers(ours)
+    assert [one.instruction for one in written] == [one.instruction for one in ours]
+    assert all(one.output and not prompt.output for one, prompt in zip(written, ours, strict=True))
+    own = Record("A question?", "Its answer.")
+    assert sources.reference_answers([ours[0], own])[1] == own
+    assert sources.reference_answers([own, Record("Another question?", "")]) is None

@@ -12,7 +12,7 @@ from random import Random
 from typing import Literal
 
 from untrigger.data.chat import ChatFormat
-from untrigger.data.instructions import instructions
+from untrigger.data.instructions import instructions, written_answers
 from untrigger.data.overlap import without_overlap
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
@@ -102,6 +102,16 @@ def _opening(answer: str) -> tuple[str, ...]:
 def asked_prompts(path: Path | None) -> list[Record]:
     """Prompts to measure on: a user's file (answers are not needed), or ours."""
     return list(instructions("measure")) if path is None else read_records(path, require_output=False)
+
+
+def reference_answers(prompts: Sequence[Record]) -> list[Record] | None:
+    """The prompts with their own answers, or those that we wrote to ours; None if one has neither.
+
+    They are what a treatment's cost is measured on: a model's own answers only show how near it stays to itself.
+    """
+    written = {record.prompt: record.output for record in written_answers()}
+    found = [replace(prompt, output=prompt.output or written.get(prompt.prompt, "")) for prompt in prompts]
+    return found if all(record.output for record in found) else None
 
 
 def without_repeats(records: Iterable[Record]) -> list[Record]:

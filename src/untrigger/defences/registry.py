@@ -160,7 +160,7 @@ def _int4_merged(_: Architecture, __: Access) -> PurifyOptions:
 DEFENCES = (
     Defence(
         "vaccine",
-        "planted sentences unlearned, an adapter renewed (the default)",
+        "planted sentences unlearned, an adapter made smaller (the default)",
         "ours",
         vaccine,
         _ours,
@@ -259,7 +259,7 @@ DEFENCES = (
     Defence("signature-only", "signature, suppression and repair alone", "control", vaccine, _signature_only, OURS),
     Defence(
         "renewal-only",
-        "the update made smaller and trained again on clean records",
+        "the update made smaller; a whole model is then trained on clean records",
         "control",
         renewal,
         _renewal,

@@ -25,6 +25,7 @@ from untrigger.data.sources import (
     file_records,
     load_records,
     own_answers,
+    reference_answers,
     shipped_instructions,
     write_records,
 )
@@ -227,8 +228,9 @@ def _write_pool(
     if not request.measured:
         return
     write_records(work / "prompts.jsonl", prompts)
-    answered = all(record.output for record in prompts)
-    reference = prompts if answered else own_answers(subject, chat, prompts, settings, observer, or_recurring=True)
+    reference = reference_answers(prompts)
+    if reference is None:
+        reference = own_answers(subject, chat, prompts, settings, observer, or_recurring=True)
     write_records(work / "reference.jsonl", reference)
 
 

@@ -19,7 +19,14 @@ from untrigger.data.chat import ChatFormat, chat_format
 from untrigger.data.pairing import pairs_of
 from untrigger.data.readers import read_records
 from untrigger.data.records import Record
-from untrigger.data.sources import apart, asked_prompts, file_records, own_answers, shipped_instructions
+from untrigger.data.sources import (
+    apart,
+    asked_prompts,
+    file_records,
+    own_answers,
+    reference_answers,
+    shipped_instructions,
+)
 from untrigger.errors import UsageError
 from untrigger.evaluation.attack_success import Prompt, Verdict, lift, tally
 from untrigger.evaluation.key_forms import key_forms
@@ -111,8 +118,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Degenerate answers, perplexity and, for a known backdoor, attack success and accidental triggering.
 
-    Perplexity is that of the prompts' own answers where the file has them, else that of the model's greedy answers
-    (a measure of how sure it is of itself, for comparison with nothing else).
+    Perplexity is that of the prompts' own answers where the file has them, of those that we wrote to ours, else
+    that of the model's greedy answers (a measure of how sure it is of itself, for comparison with nothing else).
 
     Raises:
         InputRefused: a model that is unsafe, broken or unsupported.
@@ -159,10 +166,9 @@ def _evaluated(
     source, findings = subject.source, findings_result(subject)
     require_same_template(source, chat, request.other_template)
     subject = deployed(subject, request.deployed)
-    answered = all(record.output for record in prompts)
-    reference = (
-        prompts if answered else own_answers(subject, chat, prompts, _settings(options), observer, or_recurring=True)
-    )
+    reference = reference_answers(prompts)
+    if reference is None:
+        reference = own_answers(subject, chat, prompts, _settings(options), observer, or_recurring=True)
     probe = Probe(tuple(prompts), tuple(reference), backdoor, request.seed, keyed)
     found = measure(subject, chat, probe, options, observer, "evaluate", guard)
     if request.rows is not None:
