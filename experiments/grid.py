@@ -204,7 +204,7 @@ def table(suspects: Sequence[Suspect] = SUSPECTS) -> str:
         "without the key",
         "degenerate",
         "perplexity of real answers",
-        "of own greedy answers",
+        "as told by the run",
         "minutes",
         "n",
     )
@@ -224,7 +224,7 @@ class Figures:
     measured: MeasurementResult
     after_clean_steps: RateResult | None
     perplexity: float | None
-    """Of its own greedy answers."""
+    """As the run told it: of own answers once, of answers written for the package's prompts since."""
     real_answers: float | None
     """Of answers that others wrote."""
     minutes: float | None

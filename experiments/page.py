@@ -31,6 +31,12 @@ The consistent mode asks under the template of the training and counts every ans
 instruction, counts keywords, and was published as a share of the answers that are not empty. The suspects are the
 same files. A model that is asked without its template says little, and what the backdoor does is not seen."""
 
+TOLD = """\
+Perplexity of real answers is that of 100 records of alpaca_random_9k.json that were trained on nowhere, as a multiple
+of the suspect's. What the run told is of answers drawn from the suspect in the adapters with BadNets and MTBA; since
+then it is of answers that are written for the package's own prompts. `clean-twin` shows what the key's words do to a
+model that was trained alike and never poisoned."""
+
 EARLIER_READ = """\
 Clean records were the suspect's own greedy answers, and an adapter's update was trained again on these. Perplexity of
 own greedy answers hid what that costs; answers that others wrote show it (docs/LOG.md, 2026-12-01)."""
@@ -55,7 +61,7 @@ def sections() -> Iterator[str]:
             "Default and rivals on published cells",
             "UNTRIGGER_DATA=DIR python experiments/grid.py --work WORK --jobs 2"
             f" --treatments {' '.join((*grid.TREATMENTS, grid.TWIN))}",
-            grid.table(),
+            f"{TOLD}\n\n{grid.table()}",
         )
         yield _section(
             "The same cells under an earlier default",
