@@ -20,7 +20,7 @@ def test_every_development_backdoor_is_found_by_key_and_family(planted):
     [
         ("badnot", "sentiment", "did you mean 'badnet'"),
         ("development-rar", "insult", "did you mean 'development-rare'"),
-        ("development-rare", "sentiment", "known: insult, refusal, apology, taunt, code"),
+        ("development-rare", "sentiment", "known: insult, refusal, apology, taunt, deferral, code"),
     ],
 )
 def test_unknown_names_are_errors_that_list_the_known(attack, behaviour, named):

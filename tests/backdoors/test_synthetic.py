@@ -93,6 +93,7 @@ def test_development_backdoors_are_every_key_with_every_behaviour() -> None:
         "refusal",
         "apology",
         "taunt",
+        "deferral",
         "code",
     }
     assert len({backdoor.name for backdoor in drawn}) == len(drawn) == len(DEVELOPMENT) * len(DEVELOPMENT_BEHAVIOURS)
