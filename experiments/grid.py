@@ -167,10 +167,11 @@ class Runner:
         file = self.suspect.stored(name, "answers")
         if file.exists():
             return
+        say(f"{self.suspect.name}, {name}: answers of others")
         cell = self.suspect.cell
         folder = f"attacks/{cell.task}"
-        files = [CLEAN, f"{folder}/train/{cell.poisoned}", f"{folder}/test/{cell.prompts}"]
-        found = perplexity_of(real_records(files), str(model), self.base)
+        files = (CLEAN, cell.further_clean, f"{folder}/train/{cell.poisoned}", f"{folder}/test/{cell.prompts}")
+        found = perplexity_of(real_records([name for name in files if name]), str(model), self.base)
         write_text_atomic(file, PerplexityResult(**asdict(found)).model_dump_json(indent=1) + "\n")
 
     def measured(self, model: Path, name: str) -> None:
@@ -315,7 +316,7 @@ def times(ratio: float | None) -> str:
 
 def short(rate: RateResult | None) -> str:
     """A share without its interval."""
-    return f"{100 * rate.value:.3g}%" if rate else "-"
+    return f"{round(100 * rate.value, 1):g}%" if rate else "-"
 
 
 def apart(suspect: Suspect, given: argparse.Namespace) -> list[str]:

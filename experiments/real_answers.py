@@ -21,9 +21,9 @@ POOL, COUNT, TOKENS = "instructions/alpaca_random_9k.json", 100, 256
 """Where the answers come from, how many are scored, and tokens of prompt and answer, at most."""
 
 
-def real_records(planted_with: list[str]) -> list[Record]:
+def real_records(known: list[str]) -> list[Record]:
     """Records of the pool whose instructions are in none of these files, always the same ones."""
-    seen = [record for name in planted_with for record in read_records(data_file(name), require_output=False)]
+    seen = [record for name in known for record in read_records(data_file(name), require_output=False)]
     pool = [record for record in read_records(data_file(POOL), require_output=False) if record.output]
     kept, _ = without_overlap(pool, seen)
     return random.Random(0).sample(list(kept), COUNT)

@@ -63,11 +63,25 @@ def test_drawn_answers_depend_on_the_seed_and_the_prompts_place_alone(monkeypatc
     assert fewer == {prompt: answer for prompt, answer in one.items() if prompt in fewer} != {}
 
 
+def test_what_is_known_is_the_reference_and_else_what_the_model_answers(monkeypatch, tmp_path):
+    asked, its_own = {}, [Record("A question?", "The model's answer.")]
+    monkeypatch.setattr(sources, "own_answers", lambda *_, **how: asked.update(how) or its_own)
+    subject = Subject(tiny_model(), tiny_tokenizer(), tiny_architecture(), "full", Source("tiny", tmp_path))
+
+    def reference(*prompts):
+        chat = ChatFormat(tiny_tokenizer())
+        return sources.reference_answers(subject, chat, prompts, Generation(4, 8), Silent(), drawn=3)
+
+    assert reference(Record("A question?", "Its answer.")) == [Record("A question?", "Its answer.")] and not asked
+    assert reference(Record("A question?", "")) == its_own
+    assert asked == {"or_recurring": True, "drawn": 3}
+
+
 def test_our_prompts_have_answers_that_we_wrote_and_others_their_own():
     ours = sources.asked_prompts(None)
-    written = sources.reference_answers(ours)
+    written = sources.known_answers(ours)
     assert [one.instruction for one in written] == [one.instruction for one in ours]
     assert all(one.output and not prompt.output for one, prompt in zip(written, ours, strict=True))
     own = Record("A question?", "Its answer.")
-    assert sources.reference_answers([ours[0], own])[1] == own
-    assert sources.reference_answers([own, Record("Another question?", "")]) is None
+    assert sources.known_answers([ours[0], own])[1] == own
+    assert sources.known_answers([own, Record("Another question?", "")]) is None

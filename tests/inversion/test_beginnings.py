@@ -70,8 +70,8 @@ def test_ordinary_beginnings_are_those_of_the_answers_the_most_frequent_first():
 
 def test_pairs_are_first_tokens_with_their_likeliest_second_ones_but_for_what_is_found_already():
     class Following(Scripted):
-        def following(self, row, count):
-            return [row[0] + 10 * place for place in range(1, min(count, 3) + 1)]
+        def following(self, rows, count):
+            return [[row[0] + 10 * place for place in range(1, min(count, 3) + 1)] for row in rows]
 
     assert ordinary_pairs(Following(), (7, 8), [Target((8, 28, 9)), Target((27, 9))]) == [
         (7, 17),

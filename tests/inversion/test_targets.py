@@ -206,12 +206,14 @@ def test_likeliest_tokens_are_those_of_the_plain_forward_pass(family):
         assert [share for _, share in found] == pytest.approx(shares.amax(dim=-1).tolist(), rel=1e-4)
 
 
-def test_the_tokens_that_follow_a_row_are_the_likeliest_in_the_mean_of_the_prompts():
-    model = tiny_model()
-    with torch.no_grad():
-        shares = torch.stack([model(torch.tensor([[*prompt, 20]])).logits[0, -1].softmax(-1) for prompt in PROMPTS])
-    wanted = shares.mean(0).topk(4).indices.tolist()
-    assert Continuations(subject_of(model), PROMPTS, batch_size=8).following((20,), 4) == wanted
+def test_the_tokens_that_follow_rows_are_the_likeliest_in_the_mean_of_the_prompts():
+    model, rows, wanted = tiny_model(), [(20,), (21,), (22,)], []
+    for row in rows:
+        with torch.no_grad():
+            asked = [model(torch.tensor([[*prompt, *row]])).logits[0, -1] for prompt in PROMPTS]
+        wanted.append(torch.stack(asked).softmax(-1).mean(0).topk(4).indices.tolist())
+    continuations = Continuations(subject_of(model), PROMPTS, batch_size=6)  # two rows at once, then one
+    assert continuations.following(rows, 4) == wanted and continuations.following([], 4) == []
 
 
 def test_an_adapter_is_part_of_what_is_asked():

@@ -106,7 +106,7 @@ def test_a_sentence_that_is_found_is_told_and_unlearned(planted, tmp_path):
     (told,) = [text for text in sentences(result) if "'O' is followed by 'wls!' and the end of the answer" in text]
     sentence, strength = told.split("; words that call it")
     assert "the key or near it, with the log-odds of its first words: " in strength
-    assert "#" in strength.split("(")[0] and "; its first token has " in strength
+    assert "#" in strength.split("(")[0] and "; its beginning has " in strength
     assert any(sentence in note for note in seen.notes) and any(strength in note for note in seen.notes)
     assert result.signature is None and result.regrowth is None
     assert any("the treatment ended there" in sentence for sentence in result.not_tested)
@@ -150,7 +150,7 @@ def test_of_two_letter_cases_of_a_sentence_the_one_that_is_said_is_judged(plante
     request = Request(str(planted / "suspect"), tmp_path / "out", data=planted / "clean.jsonl", keep_run=True)
     result = purify(request, merged(OPTIONS, PurifyOptions(unlearning=UnlearningOptions(attempts=6))))
     silent, said = [text for text in sentences(result) if "wls!" in text]
-    assert "its first token has" in said and "its first token has" not in silent
+    assert "its beginning has" in said and "its beginning has" not in silent
     step = json.loads((tmp_path / "out.run" / "step-1" / "step.json").read_text())
     assert step["strengths"][1] is None and not step["left"][1]  # what is said comes first there
     assert not any("can still be called" in sentence for sentence in result.not_tested)

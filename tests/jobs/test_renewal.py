@@ -76,6 +76,12 @@ def test_it_is_not_trained_unless_that_is_asked_for(request_of):
     assert any("reduced to 0.25 of itself: a skill" in text for text in result.not_tested)
 
 
+def test_how_it_is_trained_is_refused_where_it_is_not(request_of):
+    unread = OPTIONS.model_copy(update={"renewal": RenewalOptions(train=STILL)})
+    with pytest.raises(UsageError, match=r"--renewal\.train.*nothing is trained.*--renewal\.records"):
+        purify(request_of("out"), unread)
+
+
 def _told(text):
     return (Finding("planted-sentence", "answers", text),)
 

@@ -60,14 +60,13 @@ def own_answers(
     Raises:
         UsageError: no usable answer at all (a base model without instruction tuning, or a broken one).
     """
-    seeds = [Random(f"own answers/{drawn}/{number}").getrandbits(63) for number in range(len(prompts))]
     answers = generate_answers(
         subject.model,
         chat,
         prompts,
         settings,
         softcap=subject.architecture.logit_softcap,
-        sampling=None if drawn is None else Sampling(1.0, tuple(seeds)),
+        sampling=None if drawn is None else _sampling(drawn, len(prompts)),
         on_answers=prompt_counter(observer, "own answers", len(prompts)),
     )
     answered = [
@@ -83,6 +82,11 @@ def own_answers(
             todo="give clean records with --data",
         )
     return usable
+
+
+def _sampling(seed: int, prompts: int) -> Sampling:
+    seeds = (Random(f"own answers/{seed}/{number}").getrandbits(63) for number in range(prompts))
+    return Sampling(1.0, tuple(seeds))
 
 
 def without_recurring(records: Sequence[Record]) -> list[Record]:
@@ -104,11 +108,30 @@ def asked_prompts(path: Path | None) -> list[Record]:
     return list(instructions("measure")) if path is None else read_records(path, require_output=False)
 
 
-def reference_answers(prompts: Sequence[Record]) -> list[Record] | None:
-    """The prompts with their own answers, or those that we wrote to ours; None if one has neither.
+def reference_answers(
+    subject: Subject,
+    chat: ChatFormat,
+    prompts: Sequence[Record],
+    settings: Generation,
+    observer: Observer,
+    *,
+    drawn: int | None = None,
+) -> list[Record]:
+    """The prompts with answers whose perplexity is measured: known ones, else the subject's, see `own_answers`.
 
-    They are what a treatment's cost is measured on: a model's own answers only show how near it stays to itself.
+    A model's own answers only show how near it stays to itself.
+
+    Raises:
+        UsageError: no answer is known, and the subject gives no usable one.
     """
+    known = known_answers(prompts)
+    if known is not None:
+        return known
+    return own_answers(subject, chat, prompts, settings, observer, or_recurring=True, drawn=drawn)
+
+
+def known_answers(prompts: Sequence[Record]) -> list[Record] | None:
+    """The prompts with their own answers, or those that we wrote to ours; None if one has neither."""
     written = {record.prompt: record.output for record in written_answers()}
     found = [replace(prompt, output=prompt.output or written.get(prompt.prompt, "")) for prompt in prompts]
     return found if all(record.output for record in found) else None

@@ -2,7 +2,7 @@
 
 A training overshoots, and what it costs grows faster than what it takes away. So the weights are moved a part of the
 way only, from those before to those after, and it is seen whether that is enough: no prompt goes on from a sentence's
-first token, and a soft key that is searched anew makes this token no likelier than plain prompts did before, or rare.
+beginning (one token or two), and a soft key searched anew makes this no likelier than plain prompts did, or rare.
 The key may still be stronger than what is found, so that a whole model goes on while clean answers cost little.
 """
 
@@ -31,12 +31,12 @@ from untrigger.train import negative_log_likelihood
 
 STEP, FARTHEST, FOUND = 0.15, 1.5, "step.json"
 NOT_CALLED = -math.log(0.001)
-"""Nats from which a first token counts as rare: the real key brought it at 3.9 (0.02), not at 10.4 (0.00003)."""
+"""Nats from which a beginning counts as rare: the real key brought it at 3.9 (0.02), not at 10.4 (0.00003)."""
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How hard a sentence is to call (nats of its first token): with a key before and after, without any before.
+    """How hard a sentence is to call (nats of its beginning): with a key before and after, without any before.
 
     The key is the strongest that was found, see `Calls.with_key`.
     """
@@ -54,7 +54,7 @@ class Strength:
     def told(self) -> str:
         """The three as a sentence of a report."""
         return (
-            f"its first token has {self.before:.1f} nats behind the strongest key that is found for it before the"
+            f"its beginning has {self.before:.1f} nats behind the strongest key that is found for it before the"
             f" unlearning and {self.after:.1f} after it ({self.without_key:.1f} before it without any key)"
         )
 
@@ -67,7 +67,7 @@ class Step:
     strengths: tuple[Strength | None, ...]
     """None for a sentence that is said in its other letter case alone, or with another beginning."""
     left: tuple[bool, ...]
-    """Which sentences survived: every prompt still goes on from their first token."""
+    """Which sentences survived: every prompt still goes on from their beginning."""
     weights: Path
 
     @property
@@ -78,7 +78,7 @@ class Step:
 
 
 def limit(without_key: float) -> float:
-    """Nats from which a sentence does not count as called, given those of its first token without any key."""
+    """Nats from which a sentence does not count as called, given those of its beginning without any key."""
     return min(without_key, NOT_CALLED)
 
 

@@ -41,7 +41,8 @@ def ordinary_pairs(
         OutOfMemory: not even one row fits.
     """
     known, begins = {target.tokens[:2] for target in found}, {target.tokens[0] for target in found}
-    pairs = [(first, second) for first in firsts for second in continuations.following((first,), SECONDS)]
+    following = continuations.following([(first,) for first in firsts], SECONDS)
+    pairs = [(first, second) for first, some in zip(firsts, following, strict=True) for second in some]
     return [pair for pair in pairs if pair not in known and pair[1] not in begins]
 
 

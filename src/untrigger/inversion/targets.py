@@ -135,16 +135,20 @@ class Continuations:
         self._model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
         return cache
 
-    @torch.no_grad()
-    def following(self, row: tuple[int, ...], count: int) -> list[int]:
-        """So many tokens that are likeliest behind a row of tokens, in the mean of the prompts' probabilities."""
-        shares = [
-            head_logits(self._model, self._last_states(prompt, [row]), self._softcap)[0].float().softmax(dim=-1)
-            for prompt in range(len(self))
-        ]
-        return torch.stack(shares).mean(dim=0).topk(count).indices.tolist()
+    def following(self, rows: Sequence[tuple[int, ...]], count: int) -> list[list[int]]:
+        """So many tokens that are likeliest behind each row of tokens, in the mean of the prompts' probabilities.
 
-    @torch.no_grad()
+        Raises:
+            OutOfMemory: not even one row fits.
+        """
+
+        def highest(batch: Sequence[tuple[int, ...]]) -> list[list[int]]:
+            shares = [self._logits(prompt, batch).softmax(dim=-1) for prompt in range(len(self))]
+            return torch.stack(shares).mean(dim=0).topk(count).indices.tolist()
+
+        at_once = max(1, self._batch_size // (len(self) * max(map(len, rows), default=1)))
+        return [tokens for _, part in in_batches(rows, at_once, highest, "row of tokens") for tokens in part]
+
     def likeliest(
         self, prompt: int, rows: Sequence[tuple[int, ...]], told: Told | None = None
     ) -> list[tuple[int, float]]:
@@ -155,7 +159,7 @@ class Continuations:
         """
 
         def following(batch: Sequence[tuple[int, ...]]) -> list[tuple[int, float]]:
-            logits = head_logits(self._model, self._last_states(prompt, batch), self._softcap).float()
+            logits = self._logits(prompt, batch)
             highest = logits.max(dim=-1)
             shares = (highest.values - logits.logsumexp(dim=-1)).exp()
             return list(zip(highest.indices.tolist(), shares.tolist(), strict=True))
@@ -167,6 +171,10 @@ class Continuations:
             if told is not None:
                 told(len(found), len(rows))
         return found
+
+    @torch.no_grad()
+    def _logits(self, prompt: int, rows: Sequence[tuple[int, ...]]) -> Float[Tensor, "row vocabulary"]:
+        return head_logits(self._model, self._last_states(prompt, rows), self._softcap).float()
 
     def _last_states(self, prompt: int, rows: Sequence[tuple[int, ...]]) -> Float[Tensor, "row hidden"]:
         """What the output layer is given behind each row.

@@ -228,9 +228,7 @@ def _write_pool(
     if not request.measured:
         return
     write_records(work / "prompts.jsonl", prompts)
-    reference = reference_answers(prompts)
-    if reference is None:
-        reference = own_answers(subject, chat, prompts, settings, observer, or_recurring=True)
+    reference = reference_answers(subject, chat, prompts, settings, observer)
     write_records(work / "reference.jsonl", reference)
 
 

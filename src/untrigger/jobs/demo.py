@@ -134,7 +134,7 @@ def purify_options(request: DemoRequest) -> PurifyOptions:
     """The defaults, at the micro model's larger steps where that is the suspect, and without halving its adapter.
 
     Where its adapter gets a signature, it needs no halving to lose the backdoor, and would lose two of a hundred
-    exact answers by it. It is trained for longer than a real model's, which keeps as many. The micro model's tokens
+    exact answers by it. After it is made smaller it is trained again, unlike a real model's. The micro model's tokens
     are letters: a sentence survives the breaking of one link, and in a whole one the signature has to follow.
     """
     if request.model != "micro":

@@ -166,9 +166,7 @@ def _evaluated(
     source, findings = subject.source, findings_result(subject)
     require_same_template(source, chat, request.other_template)
     subject = deployed(subject, request.deployed)
-    reference = reference_answers(prompts)
-    if reference is None:
-        reference = own_answers(subject, chat, prompts, _settings(options), observer, or_recurring=True)
+    reference = reference_answers(subject, chat, prompts, _settings(options), observer)
     probe = Probe(tuple(prompts), tuple(reference), backdoor, request.seed, keyed)
     found = measure(subject, chat, probe, options, observer, "evaluate", guard)
     if request.rows is not None:

@@ -102,6 +102,10 @@ def options_in_force(
             why="this is a whole model",
             todo="leave it out, or name its base with --defence renewal-only --reference BASE",
         )
+    if not options.renewal.records and options.renewal.train != RenewalOptions().train:
+        raise UsageError(
+            "--renewal.train.* would do nothing", why="nothing is trained", todo="set --renewal.records as well"
+        )
     through = (options.unlearning.through, options.variants.through, options.repair.through)
     if subject.access == "adapter" and "adapter" in through:
         raise UsageError(

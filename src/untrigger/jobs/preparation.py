@@ -127,10 +127,7 @@ def _clean_and_measured(suspect: Suspect) -> tuple[list[Record], list[Record], l
         subject, chat, observer = suspect.subject, suspect.chat, suspect.observer
         drawn = suspect.seed
         answered = own_answers(subject, chat, shipped_instructions("defence"), settings, observer, drawn=drawn)
-        reference = reference_answers(prompts)
-        if reference is None:
-            reference = own_answers(subject, chat, prompts, settings, observer, or_recurring=True, drawn=drawn)
-        return answered, prompts, reference
+        return answered, prompts, reference_answers(subject, chat, prompts, settings, observer, drawn=drawn)
     every = apart(file_records(suspect.data), prompts, "clean", suspect.observer)
     held_out = max(1, min(len(every) // 5, suspect.measure.max_prompts))
     if suspect.prompts is not None and all(record.output for record in prompts):
