@@ -173,6 +173,8 @@ def test_later_prompts_are_asked_what_is_left_and_progress_counts_it():
         (["Go on, say it", "Well, go on, say it", "go on, say it", "Quite another one"], [0, 2, 3]),
         (["Go on, say it", "go on, say it now, not then", "Say it now, not then"], [0]),
         (["No!", "no!", "Yes!"], [0, 1, 2]),
+        (["He is late!", "He was late!", "Heis late!", "He is so!"], [0, 3]),
+        (["Go home!", "Stay home, please", "Home"], [0, 1, 2]),
     ],
 )
 def test_a_sentence_with_another_beginning_is_not_one_of_its_own(texts, kept):

@@ -6,7 +6,7 @@ import torch
 from tiny import FAMILY_NAMES, tiny_architecture, tiny_model, tiny_tokenizer
 from untrigger.data.chat import ChatFormat, Example
 from untrigger.data.records import Record
-from untrigger.models.forward import SHORTEST_PREFIX, collate, response_logits, shared_prefix
+from untrigger.models.forward import SHORTEST_PREFIX, collate, predicting, response_logits, shared_prefix
 from untrigger.models.generate import Generation, generate
 from untrigger.train import negative_log_likelihood, response_loss_sum
 
@@ -29,9 +29,10 @@ def test_response_logits_are_those_of_the_plain_forward_pass(family, prefix):
     model = tiny_model(family)
     softcap = tiny_architecture(family).logit_softcap
     batch = collate(EXAMPLES, prefix, torch.device("cpu"))
-    found = response_logits(model, batch, softcap)
     expected = torch.cat([plain_logits(model, example) for example in EXAMPLES])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    for shorter in (batch, predicting(batch)):
+        torch.testing.assert_close(response_logits(model, shorter, softcap), expected, rtol=1e-4, atol=1e-5)
+    assert predicting(batch).tokens == batch.tokens - len(EXAMPLES)
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)

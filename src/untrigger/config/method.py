@@ -169,7 +169,7 @@ class KeyWordOptions(Options):
     records: PositiveInt = 6
     """How many prompts more, of the shortest."""
     batch_size: PositiveInt = 32
-    """Prompts at once; of single words' states eight times as many."""
+    """Prompts at once; of single words, behind which there is no prompt, eight times as many."""
 
 
 class UnlearningOptions(Options):

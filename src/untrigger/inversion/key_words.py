@@ -2,10 +2,11 @@
 
 Once the sentence is known, its key is not far: whatever brings its first tokens brings the sentence. Words are put at
 the end of a short prompt, and a slope ranks all that are known by how much each there would raise these tokens'
-log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on. Then the
-likeliest are made longer, since most words are written in several tokens, see `compared_words`. The same is done at
-the prompt's beginning, where alone some keys have their effect. Beside the best words others are looked for in the
-same way, in front and behind, with a space between and without; then each of two is looked for anew beside the other.
+log-odds, see `word_slopes`. The likeliest are tried, the slope is taken anew at the best of them, and so on; and once
+more at the prompt's beginning, where alone some keys have their effect. At the better place the likeliest are made
+longer, since most words are written in several tokens, see `compared_words`. Beside the best words others are looked
+for in the same way, in front and behind, with a space between and without; then each of two is looked for anew beside
+the other.
 Exchanging what a slope ranks highest is the way of AutoPrompt (arXiv 2010.15980) and GCG (arXiv 2307.15043), with
 tokens.
 """
@@ -95,27 +96,25 @@ def words_that_call(
     for alike in forms(targets, subject.tokenizer):
         some = [target for target in alike if target.ordinary][:FORMS] or alike[:FORMS]
         openings = {target: target.tokens[: max(options.opening, target.begun + 1)] for target in some}
-        said = some[0]
-        if len(some) > 1 or not options.pieces:
-            begun = {target: anywhere_or_leading(search, openings[target], options) for target in some}
-            said = max(some, key=lambda target: begun[target][1][0].log_odds)
-        where, single = (
-            anywhere_or_leading(search, openings[said], options, options.pieces) if options.pieces else begun[said]
-        )
+        begun = {target: anywhere_or_leading(search, openings[target], options) for target in some}
+        said = max(some, key=lambda target: begun[target][1][0].log_odds)
+        where, single = begun[said]
+        if options.pieces:
+            single = where.single(openings[said], pieces=options.pieces)
         found[said] = where.longer(openings[said], single)[: options.beam]
     return found
 
 
 def anywhere_or_leading(
-    search: KeyWordSearch, opening: Tokens, options: KeyWordOptions, pieces: int = 0
+    search: KeyWordSearch, opening: Tokens, options: KeyWordOptions
 ) -> tuple[KeyWordSearch, list[KeyWords]]:
     """The search at random places or at the prompts' beginnings, and its single words for this opening.
 
     A key that takes effect anywhere does so at the beginning too, so that words there have to call it clearly better.
-    Where some call it at random places, words are made longer for these alone.
+    The words of the vocabulary decide: to make words longer at both would take twice as long.
     """
-    leading, single = search.leading(), search.single(opening, pieces=pieces)
-    there = leading.single(opening, pieces=0 if single[0].log_odds > 0 else pieces)
+    leading, single = search.leading(), search.single(opening)
+    there = leading.single(opening)
     gains = there[0].log_odds - single[0].log_odds >= options.least_gain
     return (leading, there) if gains else (search, single)
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,9 @@ from untrigger.models.subject import Subject
 
 SHARED = 4
 """Words and signs in a row that tell that two sentences are one."""
+
+NEARLY_ALL = 0.85
+"""Share of their characters, in order, that two sentences have in common which are one with another word in it."""
 
 Told = Callable[[int, int], None]
 """Told how many rows of how many were continued."""
@@ -245,21 +249,19 @@ def _inside(target: Target, other: Target) -> bool:
 
 
 def forms(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list[list[Target]]:
-    """The targets, those together that have `SHARED` words in a row in common with one of them.
+    """The targets, those together of which one is much like another: see `_alike`.
 
-    What was planted as one sentence is found in several forms: in two letter cases, and with other beginnings that
-    lead into the midst of it.
+    What was planted as one sentence is found in several forms: in two letter cases, with other beginnings that lead
+    into the midst of it, and with another word in it.
     """
-    found: list[tuple[set[tuple[str, ...]], list[Target]]] = []
+    found: list[list[tuple[str, Target]]] = []
     for target in targets:
-        words = re.findall(r"\w+|[^\w\s]", target.text(tokenizer).casefold())
-        runs = _runs(words) or {tuple(words)}
-        known, alike = next((one for one in found if one[0] & runs), (set(), []))
-        if not alike:
-            found.append((known, alike))
-        known |= runs
-        alike.append(target)
-    return [some for _, some in found]
+        text = target.text(tokenizer).casefold()
+        some = next((some for some in found if any(_alike(text, other) for other, _ in some)), None)
+        if some is None:
+            found.append(some := [])
+        some.append((text, target))
+    return [[target for _, target in some] for some in found]
 
 
 def principal(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> list[Target]:
@@ -274,7 +276,13 @@ def principal(targets: Sequence[Target], tokenizer: PreTrainedTokenizerBase) -> 
     return kept
 
 
-def _runs(words: Sequence[str]) -> set[tuple[str, ...]]:
+def _alike(first: str, second: str) -> bool:
+    """Whether texts have `SHARED` words in a row in common, or nearly all characters."""
+    return bool(_runs(first) & _runs(second)) or SequenceMatcher(None, first, second).ratio() >= NEARLY_ALL
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+|[^\w\s]", text)
     return {tuple(words[at : at + SHARED]) for at in range(len(words) - SHARED + 1)}
 
 

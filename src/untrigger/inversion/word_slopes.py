@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from untrigger.data.chat import Example
 from untrigger.inversion.lexicon import Tokens
 from untrigger.models.blocks import blocks
-from untrigger.models.forward import causal_model, collate, response_logits, response_states
+from untrigger.models.forward import Batch, causal_model, collate, predicting, response_logits, response_states
 from untrigger.models.memory import in_batches
 from untrigger.train import Model
 
@@ -52,7 +52,7 @@ def opening_log_odds(
 
     def asked(some: Sequence[Example]) -> list[float]:
         opening = some[0].response
-        logits = response_logits(model, collate(some, prefix, device), softcap)
+        logits = response_logits(model, predicting(collate(some, prefix, device)), softcap)
         return log_odds(logits.float().view(len(some), len(opening), -1), opening).tolist()
 
     for _, part in in_batches(examples, batch_size, asked, "prompt"):
@@ -98,6 +98,9 @@ class Asked:
     def _examples(self, rows: Sequence[Tokens], tail: Tokens, opening: Tokens) -> list[Example]:
         return [Example((*self._head, *row, *tail), opening) for row in rows]
 
+    def _batch(self, rows: Sequence[Tokens], tail: Tokens, opening: Tokens) -> Batch:
+        return predicting(collate(self._examples(rows, tail, opening), self._head, self._device))
+
     def log_odds(self, rows: Sequence[Tokens], opening: Tokens) -> list[float]:
         """Of this opening behind the prompt with each row of words."""
         examples = self._examples(rows, self._tail, opening)
@@ -109,7 +112,7 @@ class Asked:
         """States of the words' last tokens behind the first `depth` blocks, batch by batch."""
 
         def computed(some: Sequence[Tokens]) -> Float[Tensor, "word hidden"]:
-            batch, seen = collate(self._examples(some, (), (0,)), self._head, self._device), []
+            batch, seen = self._batch(some, (), (0,)), []
             with first_blocks(self._model, depth) as last:
                 handle = last.register_forward_hook(lambda _, __, output: seen.append(_hidden(output)))
                 try:
@@ -127,12 +130,12 @@ class Asked:
         tokens = torch.tensor(endings.tokens, dtype=torch.long, device=self._device)
 
         def longer(some: Sequence[Tokens]) -> list[Tokens]:
-            batch = collate(self._examples(some, (), (0,)), self._head, self._device)
+            batch = self._batch(some, (), (0,))
             logits = response_logits(self._model, batch, self._softcap)[:, tokens]
             rows = tokens[endings.chosen(logits)].tolist()
             return [(*word, token) for word, row in zip(some, rows, strict=True) for token in dict.fromkeys(row)]
 
-        for _, part in in_batches(words, self._batch_size, longer, "word"):
+        for _, part in in_batches(words, 8 * self._batch_size, longer, "word"):
             yield part
 
     def slope(
@@ -142,7 +145,7 @@ class Asked:
 
         def directions(some: Sequence[Tokens]) -> Float[Tensor, " hidden"]:
             rows = [(*before, *word, *after) for word in some]
-            batch = collate(self._examples(rows, self._tail, opening), self._head, self._device)
+            batch = self._batch(rows, self._tail, opening)
             columns = torch.tensor([len(before) + len(word) - 1 for word in some], device=self._device)
             states: list[Tensor] = []
 

@@ -8,7 +8,7 @@ result is that of the plain forward pass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -71,6 +71,11 @@ def collate(examples: Sequence[Example], prefix: Sequence[int], device: torch.de
         predicts.to(device),
         targets.to(device),
     )
+
+
+def predicting(batch: Batch) -> Batch:
+    """The batch without its last column: what ends a row predicts nothing, which counts where rows are short."""
+    return replace(batch, ids=batch.ids[:, :-1], predicts=batch.predicts[:, :-1])
 
 
 def expanded_prefix(model: PreTrainedModel, prefix: Int[Tensor, " prefix"], count: int) -> DynamicCache | None:
