@@ -96,7 +96,7 @@ class Suspect:
     cell: Cell
     access: Access
     part: str = ""
-    """The folder, of those of the results, that its treatments' are in."""
+    """The folder, of those of the results, that its own are in."""
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ class Suspect:
 
     def stored(self, treatment: str, what: str) -> Path:
         """A result file of this suspect."""
-        return RESULTS / (self.part if treatment in TREATMENTS else "") / f"{self.name}.{treatment}.{what}.json"
+        return RESULTS / self.part / f"{self.name}.{treatment}.{what}.json"
 
     def planted_nothing(self) -> bool:
         """Whether the default's run is stored, and took no signature from backdoors of any family."""
