@@ -45,6 +45,7 @@ VARIATIONS: dict[str, PurifyOptions] = {
     "quick": effort_options("quick", "adapter"),
     "thorough": effort_options("thorough", "adapter"),
     "recall-both": PurifyOptions(unlearning=UnlearningOptions(recall_of="both")),
+    "recall-both-1": PurifyOptions(unlearning=UnlearningOptions(recall_of="both", recall=1.0, attempts=1)),
     "all-blocks": PurifyOptions(
         unlearning=UnlearningOptions(
             train=TrainOptions(learning_rate=7e-4, epochs=1, embeddings=False, last_blocks=1.0),
