@@ -99,7 +99,7 @@ def words_that_call(
         begun = {target: anywhere_or_leading(search, openings[target], options) for target in some}
         said = max(some, key=lambda target: begun[target][1][0].log_odds)
         where, single = begun[said]
-        if options.pieces:
+        if options.pieces and single[0].log_odds < options.enough:
             single = where.single(openings[said], pieces=options.pieces)
         found[said] = where.longer(openings[said], single)[: options.beam]
     return found

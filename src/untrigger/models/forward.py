@@ -74,7 +74,7 @@ def collate(examples: Sequence[Example], prefix: Sequence[int], device: torch.de
 
 
 def predicting(batch: Batch) -> Batch:
-    """The batch without its last column: what ends a row predicts nothing, which counts where rows are short."""
+    """The batch without its last column, which predicts nothing; that saves something where rows are short."""
     return replace(batch, ids=batch.ids[:, :-1], predicts=batch.predicts[:, :-1])
 
 
