@@ -264,6 +264,22 @@ def test_of_sentences_that_differ_in_letter_case_alone_the_one_that_is_said_has_
     assert words_for(one, options=OPTIONS.model_copy(update={"beam": 0})) == {one: []}
 
 
+@pytest.mark.parametrize(("enough", "longer"), [(100.0, 1), (-100.0, 0)])
+def test_words_are_made_longer_at_one_place_and_only_if_none_calls_well_enough(tmp_path, monkeypatch, enough, longer):
+    subject, pieces, plain = load(str(save_tiny(tmp_path / "model"))), [], KeyWordSearch.single
+
+    def single(search, opening, **kwargs):
+        pieces.append(kwargs.get("pieces", 0))
+        return plain(search, opening, **kwargs)
+
+    monkeypatch.setattr(KeyWordSearch, "single", single)
+    options = OPTIONS.model_copy(update={"longest": 1, "pieces": 2, "enough": enough})
+    records = [Record(f"Say {word} please.", "") for word in ("this", "that", "what", "which", "none")]
+    target = Target(tuple(subject.tokenizer("Owls!").input_ids))
+    words_that_call(subject, ChatFormat(subject.tokenizer), records, (target,), options, Silent(), seed="0")
+    assert pieces == [0, 0] + [2] * longer
+
+
 def test_words_are_told_behind_which_the_sentence_is_likelier_than_not():
     tokenizer = tiny_tokenizer()
     tokens = tuple(tokenizer("ab", add_special_tokens=False).input_ids)
